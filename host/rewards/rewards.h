@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plugin/registry.h"
+
+namespace graft::rewards {
+
+struct ImageSize {
+  std::int64_t original_width = 0, original_height = 0, processed_width = 0, processed_height = 0;
+};
+
+// What a reward sees of one completion. Views must outlive the call.
+struct Item {
+  std::string_view prompt, completion, completion_raw, solution, sample_json;
+  std::span<const std::int64_t> token_ids;
+  std::vector<ImageSize> images;
+  bool is_finished = true;
+  std::uint64_t group = 0;
+};
+
+enum class Status : std::int32_t { kOk = 0, kNoOpinion = 1, kUnparsable = 2, kError = 3, kTimeout = 4 };  // GRAFT_SCORE_*
+
+struct Scores {
+  std::vector<std::vector<double>> values;  // [item][component]; NaN where there is no score
+  std::vector<std::vector<Status>> statuses;  // [item][reward]
+  std::vector<std::vector<std::string>> reasons;  // [item][reward]
+};
+
+struct RewardSpec {
+  std::string name;
+  double weight = 1.0;
+  nlohmann::json params = nlohmann::json::object();
+};
+
+struct Contract {
+  std::string format, example;
+  std::int32_t coordinate_space = 0;
+};
+
+// The rewards of a run. A failing or misbehaving plugin (error status, NaN, out of range) makes the items' scores NaN and is
+// counted; it never ends the run.
+class RewardSet {
+ public:
+  RewardSet(plugin::Registry& registry, const std::vector<RewardSpec>& specs);  // UserError/PluginError for bad specs
+  ~RewardSet();
+  [[nodiscard]] const std::vector<std::string>& components() const;  // metric names: "iou", "format"; unique
+  [[nodiscard]] const std::vector<double>& weights() const;          // one per component
+  [[nodiscard]] const std::vector<std::string>& names() const;       // one per reward
+  [[nodiscard]] std::vector<Contract> contracts() const;             // one per reward
+  [[nodiscard]] Scores score(std::span<const Item> items, std::uint64_t step) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace graft::rewards

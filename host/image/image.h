@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Image files in and out. Decoding equals PIL's `Image.open(path).convert("RGB")` pixel for pixel: alpha is
+// dropped, not blended; CMYK JPEGs are read as Adobe writes them; EXIF orientation and colour profiles are
+// not applied.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace graft::image {
+
+// 8-bit RGB, rows from the top, no padding: the value at (x, y, channel) is rgb[(y * width + x) * 3 +
+// channel].
+struct Image {
+  std::int64_t width = 0;
+  std::int64_t height = 0;
+  std::vector<std::uint8_t> rgb;  // [height, width, 3]
+};
+
+// Larger images are refused before their pixels are allocated.
+inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;
+
+// Reads PNG, JPEG, WebP (still) or BMP (8-bit palette, 24- and 32-bit uncompressed); the format is told by
+// the first bytes, not by the name. Throws support::UserError naming the file for one that is missing, of
+// another format, corrupt, truncated, empty or too large. Thread-safe.
+Image load_image(const std::filesystem::path& path);
+
+// The same for bytes in memory; `name` stands for the file in messages.
+Image decode_image(std::span<const std::uint8_t> bytes, std::string_view name);
+
+// The bytes of a PNG file: 8-bit RGB, no time stamp or text; the same image gives the same bytes (for one
+// version of zlib). Throws support::UserError for an image without pixels or with a wrong number of values.
+std::string encode_png(const Image& image);
+
+// Writes encode_png() to `path` in one step. Throws support::UserError if it cannot be written.
+void save_png(const std::filesystem::path& path, const Image& image);
+
+}  // namespace graft::image

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What every target of this project is compiled with. Included once, by the top CMakeLists.txt.
 
+set(CMAKE_INSTALL_LIBDIR lib CACHE PATH "")   # not lib/x86_64-linux-gnu: plugins are found at ../lib/graft/plugins
 include(GNUInstallDirs)
 
 set(CMAKE_CXX_STANDARD 20)

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// graft/sdk/json.hpp: a small JSON value for plugins: parameters, messages, samples.
+#pragma once
+
+#include <graft/sdk/error.hpp>
+
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace graft {
+
+// A JSON value. Members keep the order of the text; of equal keys the last one counts. Accessors throw Error when the value
+// is of another type. Not shared between threads while it is being changed.
+class Json {
+ public:
+  using Items = std::vector<Json>;
+  using Members = std::vector<std::pair<std::string, Json>>;
+
+  Json() = default;  // null
+  Json(std::nullptr_t) {}
+  Json(bool value) : value_(value) {}
+  Json(int value) : value_(static_cast<std::int64_t>(value)) {}
+  Json(std::int64_t value) : value_(value) {}
+  Json(double value) : value_(value) {}
+  Json(const char* value) : value_(std::string(value)) {}
+  Json(std::string_view value) : value_(std::string(value)) {}
+  Json(std::string value) : value_(std::move(value)) {}
+  [[nodiscard]] static Json array(Items items = {}) { return Json(Value(std::move(items))); }
+  [[nodiscard]] static Json object(Members members = {}) { return Json(Value(std::move(members))); }
+
+  // Parses a whole text (RFC 8259, UTF-8). Throws Error with the byte offset of the fault; `max_depth` bounds the nesting, so
+  // that a hostile text cannot exhaust the stack.
+  [[nodiscard]] static Json parse(std::string_view text, int max_depth = 100);
+
+  [[nodiscard]] bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
+  [[nodiscard]] bool is_bool() const { return std::holds_alternative<bool>(value_); }
+  [[nodiscard]] bool is_int() const { return std::holds_alternative<std::int64_t>(value_); }
+  [[nodiscard]] bool is_number() const { return is_int() || std::holds_alternative<double>(value_); }
+  [[nodiscard]] bool is_string() const { return std::holds_alternative<std::string>(value_); }
+  [[nodiscard]] bool is_array() const { return std::holds_alternative<Items>(value_); }
+  [[nodiscard]] bool is_object() const { return std::holds_alternative<Members>(value_); }
+
+  [[nodiscard]] bool as_bool() const { return get<bool>("true or false"); }
+  [[nodiscard]] double as_number() const;
+  [[nodiscard]] std::int64_t as_int() const;  // also of a number such as 1e6 or 2.0
+  [[nodiscard]] const std::string& as_string() const { return get<std::string>("a string"); }
+  [[nodiscard]] const Items& items() const { return get<Items>("an array"); }
+  [[nodiscard]] const Members& members() const { return get<Members>("an object"); }
+
+  // The member of that name of an object; null pointer if there is none or this is no object.
+  [[nodiscard]] const Json* find(std::string_view key) const;
+  [[nodiscard]] const Json& at(std::string_view key) const;  // Error if there is none
+  [[nodiscard]] bool contains(std::string_view key) const { return find(key) != nullptr; }
+
+  Json& set(std::string_view key, Json value);  // adds or replaces a member; a null value becomes an object first
+  Json& push_back(Json item);                   // a null value becomes an array first
+
+  // One line, no spaces, UTF-8 left as it is. Numbers that JSON lacks (NaN, infinities) are written as null.
+  [[nodiscard]] std::string dump() const;
+
+ private:
+  using Value = std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Items, Members>;
+  explicit Json(Value value) : value_(std::move(value)) {}
+  template <typename T>
+  [[nodiscard]] const T& get(const char* expected) const {
+    if (const T* value = std::get_if<T>(&value_)) return *value;
+    throw Error(std::string("expected ") + expected + ", found " + type_name());
+  }
+  [[nodiscard]] const char* type_name() const {
+    static constexpr const char* kNames[] = {"null",     "a boolean", "an integer", "a number",
+                                             "a string", "an array",  "an object"};
+    return kNames[value_.index()];
+  }
+  void write(std::string& out) const;
+  static void write_string(std::string& out, std::string_view text);
+
+  Value value_ = nullptr;
+};
+
+namespace json_detail {
+
+// A recursive-descent parser over one text.
+class Parser {
+ public:
+  Parser(std::string_view text, int max_depth) : text_(text), depth_left_(max_depth) {}
+
+  Json whole() {
+    Json value = parse_value();
+    skip_space();
+    if (pos_ != text_.size()) fail("expected the end of the text");
+    return value;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error("JSON, byte " + std::to_string(pos_) + ": " + what);
+  }
+  [[nodiscard]] char peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }
+  void skip_space() {
+    while (pos_ < text_.size() &&
+           (text_[pos_] == ' ' || text_[pos_] == '\t' || text_[pos_] == '\n' || text_[pos_] == '\r')) {
+      ++pos_;
+    }
+  }
+  bool accept(char c) {
+    skip_space();
+    if (pos_ >= text_.size() || text_[pos_] != c) return false;
+    ++pos_;
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) fail(std::string("expected '") + c + "'");
+  }
+
+  Json parse_value() {
+    skip_space();
+    if (pos_ >= text_.size()) fail("unexpected end of the text");
+    switch (text_[pos_]) {
+      case '{': return parse_object();
+      case '[': return parse_array();
+      case '"': return Json(parse_string());
+      case 't': return word("true", Json(true));
+      case 'f': return word("false", Json(false));
+      case 'n': return word("null", Json());
+      default: return parse_number();
+    }
+  }
+
+  Json word(std::string_view name, Json value) {
+    if (text_.substr(pos_, name.size()) != name) fail("unknown word");
+    pos_ += name.size();
+    return value;
+  }
+
+  void enter() {
+    if (--depth_left_ < 0) fail("nested too deeply");
+    ++pos_;
+  }
+
+  Json parse_object() {
+    enter();
+    Json::Members members;
+    if (!accept('}')) {
+      do {
+        skip_space();
+        if (peek() != '"') fail("expected a key in quotes");
+        std::string key = parse_string();
+        expect(':');
+        members.emplace_back(std::move(key), parse_value());
+      } while (accept(','));
+      expect('}');
+    }
+    ++depth_left_;
+    return Json::object(std::move(members));
+  }
+
+  Json parse_array() {
+    enter();
+    Json::Items items;
+    if (!accept(']')) {
+      do {
+        items.push_back(parse_value());
+      } while (accept(','));
+      expect(']');
+    }
+    ++depth_left_;
+    return Json::array(std::move(items));
+  }
+
+  std::string parse_string() {
+    ++pos_;
+    std::string out;
+    for (;;) {
+      const std::size_t start = pos_;
+      while (pos_ < text_.size() && text_[pos_] != '"' && text_[pos_] != '\\' &&
+             static_cast<unsigned char>(text_[pos_]) >= 0x20) {
+        ++pos_;
+      }
+      out.append(text_.substr(start, pos_ - start));
+      if (pos_ >= text_.size()) fail("unterminated string");
+      const char c = text_[pos_];
+      if (c == '"') {
+        ++pos_;
+        return out;
+      }
+      if (c != '\\') fail("control character in a string");
+      ++pos_;
+      parse_escape(out);
+    }
+  }
+
+  void parse_escape(std::string& out) {
+    if (pos_ >= text_.size()) fail("unterminated string");
+    const char c = text_[pos_++];
+    switch (c) {
+      case '"':
+      case '\\':
+      case '/': out += c; return;
+      case 'b': out += '\b'; return;
+      case 'f': out += '\f'; return;
+      case 'n': out += '\n'; return;
+      case 'r': out += '\r'; return;
+      case 't': out += '\t'; return;
+      case 'u': append_utf8(out, parse_code_point()); return;
+      default: --pos_; fail("unknown escape in a string");
+    }
+  }
+
+  std::uint32_t parse_hex4() {
+    if (text_.size() - pos_ < 4) fail("incomplete \\u escape");
+    std::uint32_t value = 0;
+    const char* first = text_.data() + pos_;
+    const auto [end, code] = std::from_chars(first, first + 4, value, 16);
+    if (code != std::errc() || end != first + 4) fail("malformed \\u escape");
+    pos_ += 4;
+    return value;
+  }
+
+  // Lone halves of surrogate pairs, which model output does contain, become U+FFFD.
+  std::uint32_t parse_code_point() {
+    const std::uint32_t unit = parse_hex4();
+    if (unit < 0xD800 || unit > 0xDFFF) return unit;
+    if (unit < 0xDC00 && text_.substr(pos_, 2) == "\\u") {
+      const std::size_t before = pos_;
+      pos_ += 2;
+      const std::uint32_t low = parse_hex4();
+      if (low >= 0xDC00 && low <= 0xDFFF) return 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+      pos_ = before;
+    }
+    return 0xFFFD;
+  }
+
+  static void append_utf8(std::string& out, std::uint32_t c) {
+    const auto tail = [&](std::uint32_t bits) { out += static_cast<char>(0x80 | (bits & 0x3F)); };
+    if (c < 0x80) {
+      out += static_cast<char>(c);
+    } else if (c < 0x800) {
+      out += static_cast<char>(0xC0 | (c >> 6));
+      tail(c);
+    } else if (c < 0x10000) {
+      out += static_cast<char>(0xE0 | (c >> 12));
+      tail(c >> 6);
+      tail(c);
+    } else {
+      out += static_cast<char>(0xF0 | (c >> 18));
+      tail(c >> 12);
+      tail(c >> 6);
+      tail(c);
+    }
+  }
+
+  static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+  void digits() {
+    if (!is_digit(peek())) fail("malformed value");
+    while (is_digit(peek())) ++pos_;
+  }
+
+  Json parse_number() {
+    const std::size_t start = pos_;
+    bool integral = true;
+    if (peek() == '-') ++pos_;
+    if (peek() == '0') {
+      ++pos_;
+    } else {
+      digits();
+    }
+    if (peek() == '.') {
+      integral = false;
+      ++pos_;
+      digits();
+    }
+    if (peek() == 'e' || peek() == 'E') {
+      integral = false;
+      ++pos_;
+      if (peek() == '+' || peek() == '-') ++pos_;
+      digits();
+    }
+    const char* first = text_.data() + start;
+    const char* last = text_.data() + pos_;
+    std::int64_t whole_number = 0;
+    if (integral && std::from_chars(first, last, whole_number).ec == std::errc()) return Json(whole_number);
+    double number = 0.0;
+    if (std::from_chars(first, last, number).ec != std::errc()) fail("number out of range");
+    return Json(number);
+  }
+
+  std::string_view text_;
+  std::size_t pos_ = 0;
+  int depth_left_;
+};
+
+}  // namespace json_detail
+
+inline Json Json::parse(std::string_view text, int max_depth) {
+  return json_detail::Parser(text, max_depth).whole();
+}
+
+inline double Json::as_number() const {
+  if (const auto* value = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*value);
+  return get<double>("a number");
+}
+
+inline std::int64_t Json::as_int() const {
+  if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;
+  const double value = get<double>("an integer");
+  if (value != std::floor(value) || std::fabs(value) > 9007199254740992.0) {
+    throw Error("expected an integer, found " + dump());
+  }
+  return static_cast<std::int64_t>(value);
+}
+
+inline const Json* Json::find(std::string_view key) const {
+  const auto* members = std::get_if<Members>(&value_);
+  if (members == nullptr) return nullptr;
+  for (auto it = members->rbegin(); it != members->rend(); ++it) {
+    if (it->first == key) return &it->second;
+  }
+  return nullptr;
+}
+
+inline const Json& Json::at(std::string_view key) const {
+  if (const Json* value = find(key)) return *value;
+  throw Error(is_object() ? "missing key \"" + std::string(key) + "\""
+                          : std::string("expected an object with \"") + std::string(key) + "\", found " + type_name());
+}
+
+inline Json& Json::set(std::string_view key, Json value) {
+  if (is_null()) value_ = Members{};
+  static_cast<void>(members());
+  for (auto& [name, old] : std::get<Members>(value_)) {
+    if (name == key) return old = std::move(value);
+  }
+  return std::get<Members>(value_).emplace_back(std::string(key), std::move(value)).second;
+}
+
+inline Json& Json::push_back(Json item) {
+  if (is_null()) value_ = Items{};
+  static_cast<void>(items());
+  return std::get<Items>(value_).emplace_back(std::move(item));
+}
+
+inline std::string Json::dump() const {
+  std::string out;
+  write(out);
+  return out;
+}
+
+inline void Json::write_string(std::string& out, std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  out += '"';
+  for (const char c : text) {
+    switch (c) {
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      default: {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20) {
+          out += "\\u00";
+          out += kHex[byte >> 4];
+          out += kHex[byte & 15];
+        } else {
+          out += c;
+        }
+      }
+    }
+  }
+  out += '"';
+}
+
+inline void Json::write(std::string& out) const {
+  char digits[32];
+  const auto write_number = [&](auto number) {
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+  };
+  if (is_null()) {
+    out += "null";
+  } else if (is_bool()) {
+    out += as_bool() ? "true" : "false";
+  } else if (is_int()) {
+    write_number(std::get<std::int64_t>(value_));
+  } else if (const auto* number = std::get_if<double>(&value_)) {
+    if (std::isfinite(*number)) {
+      write_number(*number);
+    } else {
+      out += "null";
+    }
+  } else if (is_string()) {
+    write_string(out, as_string());
+  } else if (is_array()) {
+    out += '[';
+    const char* separator = "";
+    for (const Json& item : items()) {
+      out += separator;
+      item.write(out);
+      separator = ",";
+    }
+    out += ']';
+  } else {
+    out += '{';
+    const char* separator = "";
+    for (const auto& [key, value] : members()) {
+      out += separator;
+      write_string(out, key);
+      out += ':';
+      value.write(out);
+      separator = ",";
+    }
+    out += '}';
+  }
+}
+
+}  // namespace graft

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // graft/sdk/json.hpp: a small JSON value for plugins: parameters, messages, samples.
-#pragma once
+#ifndef GRAFT_SDK_JSON_HPP
+#define GRAFT_SDK_JSON_HPP
 
 #include <graft/sdk/error.hpp>
 
@@ -61,7 +62,7 @@ class Json {
   [[nodiscard]] bool contains(std::string_view key) const { return find(key) != nullptr; }
 
   Json& set(std::string_view key, Json value);  // adds or replaces a member; a null value becomes an object first
-  Json& push_back(Json item);                   // a null value becomes an array first
+  Json& push(Json item);                   // a null value becomes an array first
 
   // One line, no spaces, UTF-8 left as it is. Numbers that JSON lacks (NaN, infinities) are written as null.
   [[nodiscard]] std::string dump() const;
@@ -341,7 +342,7 @@ inline Json& Json::set(std::string_view key, Json value) {
   return std::get<Members>(value_).emplace_back(std::string(key), std::move(value)).second;
 }
 
-inline Json& Json::push_back(Json item) {
+inline Json& Json::push(Json item) {
   if (is_null()) value_ = Items{};
   static_cast<void>(items());
   return std::get<Items>(value_).emplace_back(std::move(item));
@@ -421,3 +422,5 @@ inline void Json::write(std::string& out) const {
 }
 
 }  // namespace graft
+
+#endif

@@ -77,7 +77,7 @@ class Schema {
   template <typename T>
   static Json list(const std::vector<T>& values) {
     Json out = Json::array();
-    for (const T& value : values) out.push_back(Json(value));
+    for (const T& value : values) out.push(Json(value));
     return out;
   }
 

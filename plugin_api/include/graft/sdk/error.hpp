@@ -31,6 +31,14 @@ constexpr std::string_view to_view(graft_str text) noexcept {
 // Appends `piece` to what the receiver of a sink collects.
 inline void write(const graft_sink* sink, std::string_view piece) { sink->write(sink->context, to_str(piece)); }
 
+// A growable struct with its header filled in and everything else zero.
+template <typename T>
+constexpr T zeroed() noexcept {
+  T value{};
+  value.hdr.struct_size = static_cast<std::uint32_t>(sizeof(T));
+  return value;
+}
+
 // ---- errors -------------------------------------------------------------------------------------------------------
 
 // What a plugin throws to fail a slot. The message is one sentence in lower case that says what was found and what was

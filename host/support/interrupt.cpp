@@ -33,9 +33,17 @@ void install_interrupt_handlers() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupt_requested() noexcept { return received.load(std::memory_order_relaxed) != 0; }
-int interrupt_signal() noexcept { return received.load(std::memory_order_relaxed); }
-void request_interrupt() noexcept { received.store(SIGTERM, std::memory_order_relaxed); }
-void clear_interrupt() noexcept { received.store(0, std::memory_order_relaxed); }
+bool interrupt_requested() noexcept {
+  return received.load(std::memory_order_relaxed) != 0;
+}
+int interrupt_signal() noexcept {
+  return received.load(std::memory_order_relaxed);
+}
+void request_interrupt() noexcept {
+  received.store(SIGTERM, std::memory_order_relaxed);
+}
+void clear_interrupt() noexcept {
+  received.store(0, std::memory_order_relaxed);
+}
 
 }  // namespace graft::support

@@ -63,7 +63,9 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::off;
 }
 
-void erase_status_line() { std::fputs("\r\x1b[K", stderr); }
+void erase_status_line() {
+  std::fputs("\r\x1b[K", stderr);
+}
 
 void draw_status_line(const std::string& line) {
   std::fwrite(line.data(), 1, line.size(), stderr);
@@ -82,12 +84,22 @@ void log(LogLevel level, std::string_view message) {
   if (!s.status_line.empty()) draw_status_line(s.status_line);
 }
 
-void log_debug(std::string_view message) { log(LogLevel::kDebug, message); }
-void log_info(std::string_view message) { log(LogLevel::kInfo, message); }
-void log_warn(std::string_view message) { log(LogLevel::kWarn, message); }
-void log_error(std::string_view message) { log(LogLevel::kError, message); }
+void log_debug(std::string_view message) {
+  log(LogLevel::kDebug, message);
+}
+void log_info(std::string_view message) {
+  log(LogLevel::kInfo, message);
+}
+void log_warn(std::string_view message) {
+  log(LogLevel::kWarn, message);
+}
+void log_error(std::string_view message) {
+  log(LogLevel::kError, message);
+}
 
-void set_log_level(LogLevel level) { state().logger.set_level(to_spdlog(level)); }
+void set_log_level(LogLevel level) {
+  state().logger.set_level(to_spdlog(level));
+}
 
 LogLevel log_level() {
   switch (state().logger.level()) {

@@ -54,7 +54,9 @@ Progress::Progress(std::string label, std::int64_t total, Options options)
   options_.plain_every = std::max<std::int64_t>(options_.plain_every, 1);
 }
 
-Progress::~Progress() { finish(); }
+Progress::~Progress() {
+  finish();
+}
 
 double Progress::remaining_seconds(std::int64_t step, double elapsed_seconds) const {
   const std::int64_t done = step - options_.start;

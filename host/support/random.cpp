@@ -10,8 +10,12 @@ namespace {
 
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15ULL;  // 2^64 / golden ratio, SplitMix64's increment
 
-std::uint32_t low(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
-std::uint32_t high(std::uint64_t word) { return static_cast<std::uint32_t>(word >> 32); }
+std::uint32_t low(std::uint64_t word) {
+  return static_cast<std::uint32_t>(word);
+}
+std::uint32_t high(std::uint64_t word) {
+  return static_cast<std::uint32_t>(word >> 32);
+}
 
 }  // namespace
 
@@ -70,7 +74,9 @@ std::uint64_t KeyedRandom::next() {
   return (std::uint64_t{bits[1]} << 32) | bits[0];
 }
 
-double KeyedRandom::uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
+double KeyedRandom::uniform() {
+  return static_cast<double>(next() >> 11) * 0x1.0p-53;
+}
 
 double KeyedRandom::normal() {
   if (has_spare_normal_) {

@@ -101,8 +101,12 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
-bool parse_number(std::string_view text, std::int64_t& out) { return parse_whole(text, out); }
-bool parse_number(std::string_view text, double& out) { return parse_whole(text, out); }
+bool parse_number(std::string_view text, std::int64_t& out) {
+  return parse_whole(text, out);
+}
+bool parse_number(std::string_view text, double& out) {
+  return parse_whole(text, out);
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   const std::size_t width = b.size() + 1;

@@ -16,12 +16,24 @@ namespace graft::support {
 
 namespace internal {
 
-inline void append(std::string& out, std::string_view value) { out.append(value); }
-inline void append(std::string& out, const std::string& value) { out.append(value); }
-inline void append(std::string& out, const char* value) { out.append(value); }
-inline void append(std::string& out, char value) { out.push_back(value); }
-inline void append(std::string& out, bool value) { out.append(value ? "true" : "false"); }
-inline void append(std::string& out, const std::filesystem::path& value) { out.append(value.string()); }
+inline void append(std::string& out, std::string_view value) {
+  out.append(value);
+}
+inline void append(std::string& out, const std::string& value) {
+  out.append(value);
+}
+inline void append(std::string& out, const char* value) {
+  out.append(value);
+}
+inline void append(std::string& out, char value) {
+  out.push_back(value);
+}
+inline void append(std::string& out, bool value) {
+  out.append(value ? "true" : "false");
+}
+inline void append(std::string& out, const std::filesystem::path& value) {
+  out.append(value.string());
+}
 
 template <typename T>
 requires(std::is_arithmetic_v<T> && !std::same_as<T, bool> &&
@@ -54,8 +66,12 @@ std::vector<std::string> split(std::string_view text, char separator);
 // Without leading and trailing ASCII white space.
 std::string_view trim(std::string_view text);
 
-inline bool starts_with(std::string_view text, std::string_view prefix) { return text.starts_with(prefix); }
-inline bool ends_with(std::string_view text, std::string_view suffix) { return text.ends_with(suffix); }
+inline bool starts_with(std::string_view text, std::string_view prefix) {
+  return text.starts_with(prefix);
+}
+inline bool ends_with(std::string_view text, std::string_view suffix) {
+  return text.ends_with(suffix);
+}
 inline bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/checks.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include "support/error.h"
+#include "support/strings.h"
+
+namespace graft::config {
+
+namespace {
+
+using support::cat;
+using support::UserError;
+
+class Checker {
+ public:
+  Checker(const RunConfig& config, Command command, const Where& where)
+      : c_(config), command_(command), where_(where) {}
+
+  void run() const {
+    required(!c_.model.path.empty(), "model.path", "a Hugging Face model directory",
+             "--model_name_or_path DIR");
+    check_pixels();
+    if ((command_ & (kTrain | kSft)) != 0) check_training();
+    if (command_ == kTrain) check_grpo();
+    if (command_ == kEval)
+      required(!c_.data.eval.empty(), "data.eval", "at least one JSONL file", "data.eval=FILE");
+    if ((command_ & (kTrain | kEval)) != 0) check_rewards();
+    if ((command_ & (kTrain | kSft | kEval)) != 0) check_data();
+  }
+
+ private:
+  void required(bool is_set, const char* key, const char* what, const char* how) const {
+    if (is_set) return;
+    throw UserError(cat(where_(key), ": ", key, " is not set; graft ", command_name(command_), " needs ",
+                        what, " (", how, ")"));
+  }
+
+  [[noreturn]] void fail(const char* key, const std::string& text) const {
+    throw UserError(cat(where_(key), ": ", key, ' ', text));
+  }
+
+  void check_pixels() const {
+    const auto& low = c_.model.min_pixels;
+    const auto& high = c_.model.max_pixels;
+    if (low && high && *low > *high) {
+      fail("model.min_pixels", cat("is ", *low, ", more than model.max_pixels (", *high, ")"));
+    }
+  }
+
+  void check_training() const {
+    required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
+    required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
+    required(c_.train.steps > 0, "train.steps", "a number of optimizer steps", "--max_steps N");
+    if (c_.peft.components.empty()) fail("peft.components", "is empty, so nothing would be trained");
+    if (const auto* names = std::get_if<std::vector<std::string>>(&c_.peft.target_modules);
+        names && names->empty()) {
+      fail("peft.target_modules", "is empty, so nothing would be adapted");
+    }
+    if (c_.optimizer.warmup_steps > c_.train.steps) {
+      fail("optimizer.warmup_steps", cat("is ", c_.optimizer.warmup_steps, ", more than train.steps (",
+                                         c_.train.steps, "); the learning rate would never reach its peak"));
+    }
+    if (c_.train.eval_steps > 0 && c_.data.eval.empty()) {
+      fail("train.eval_steps",
+           cat("is ", c_.train.eval_steps, ", but data.eval names no file to evaluate on"));
+    }
+    if (c_.model.init == "random" && c_.peft.strategy != "full") {
+      fail("model.init", cat("is \"random\" with peft.strategy \"", c_.peft.strategy,
+                             "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
+    }
+    if (command_ == kSft) {
+      divides("train.micro_batch_size", c_.train.samples_per_micro_batch(), "train.batch_size",
+              c_.train.batch_size);
+    }
+  }
+
+  void check_grpo() const {
+    if (c_.rollout.num_generations < 2) {
+      fail("rollout.num_generations",
+           cat("is ", c_.rollout.num_generations,
+               "; GRPO compares the completions of a group, so graft train needs at least 2"));
+    }
+    if (c_.rollout.temperature <= 0) {
+      fail("rollout.temperature",
+           "is 0; greedy completions of a group are all alike, so graft train needs more than 0");
+    }
+    divides("train.micro_prompts", c_.train.prompts_per_micro_batch(), "train.prompts_per_step",
+            c_.train.prompts_per_step);
+    required(!c_.rewards.empty(), "rewards", "at least one reward", "--reward_funcs iou format");
+  }
+
+  void divides(const char* micro_key, std::int64_t micro, const char* step_key, std::int64_t step) const {
+    if (micro <= step && step % micro == 0) return;
+    fail(micro_key, cat("is ", micro, "; it must divide ", step_key, " (", step, ")"));
+  }
+
+  void check_rewards() const {
+    std::set<std::string> names;
+    bool any_weight = false;
+    for (const RewardConfig& reward : c_.rewards) {
+      any_weight = any_weight || reward.weight != 0.0;
+      if (reward.name.empty()) fail("rewards", "has an entry with an empty name");
+      if (!names.insert(reward.name).second) fail("rewards", cat("names \"", reward.name, "\" twice"));
+    }
+    if (command_ == kTrain && !any_weight)
+      fail("rewards", "all have weight 0, so there is nothing to learn from");
+  }
+
+  void check_data() const {
+    std::ignore = train_files(c_.data);
+    std::ignore = eval_files(c_.data);
+    if (c_.data.question_template.empty())
+      fail("data.question_template", "is empty; expected text with {question}");
+    if (command_ == kSft && c_.data.answer_template.empty()) {
+      fail("data.answer_template", "is empty; expected text with {answer} or {solution}");
+    }
+  }
+
+  const RunConfig& c_;
+  Command command_;
+  const Where& where_;
+};
+
+}  // namespace
+
+void check_run_config(const RunConfig& config, Command command, const Where& where) {
+  Checker(config, command, where).run();
+}
+
+}  // namespace graft::config

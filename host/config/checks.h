@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules between keys, checked before anything is loaded.
+#pragma once
+
+#include "config/run_config.h"
+#include "config/schema.h"
+
+namespace graft::config {
+
+// Throws UserError that names the keys, what was found and what to do. `where` tells where a key was set.
+void check_run_config(const RunConfig& config, Command command, const Where& where);
+
+}  // namespace graft::config

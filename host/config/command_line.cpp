@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/command_line.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "config/json.h"
+#include "config/run_schema.h"
+#include "support/error.h"
+#include "support/strings.h"
+
+namespace graft::config {
+
+namespace {
+
+using nlohmann::json;
+using support::cat;
+using support::UserError;
+
+struct Flag {
+  std::string name;  // '-' written as '_'
+  std::vector<std::string> values;
+  std::string origin;  // as the user wrote it, shortened
+};
+
+// Flags of TRL and VLM-R1 that have no counterpart, with what to do instead.
+constexpr std::pair<const char*, const char*> kForeignFlags[] = {
+    {"attn_implementation", "attention is built in"},
+    {"dataset_name", "give JSONL files with data.train=FILE (--data_file_paths)"},
+    {"deepspeed", "leave it out"},
+    {"fp16", "use --bf16 true or model.dtype=float32"},
+    {"gradient_checkpointing_kwargs", "checkpointing is always equal to the non-reentrant kind"},
+    {"is_reward_customized_from_vlm_module", "name rewards with --reward_funcs"},
+    {"log_completions", "leave it out"},
+    {"num_train_epochs", "the length of a run is train.steps (--max_steps)"},
+    {"optim", "the optimizer is AdamW"},
+    {"report_to", "metrics are written to metrics.jsonl in output_dir"},
+    {"reward_method", "name rewards with --reward_funcs"},
+    {"run_name", "choose output_dir"},
+    {"task_type", "set data.question_template"},
+    {"trust_remote_code", "models come from model family plugins"},
+    {"use_vllm", "rollouts are built in"},
+    {"val_split_ratio", "give evaluation data with data.eval=FILE"},
+};
+
+std::string commands_text(unsigned commands) {
+  std::vector<std::string> names;
+  for (const Command command : {kTrain, kSft, kEval, kGenerate}) {
+    if ((commands & command) != 0) names.push_back(cat("graft ", command_name(command)));
+  }
+  return support::join(names, ", ");
+}
+
+std::optional<bool> parse_bool(std::string_view text) {
+  const std::string word = support::to_lower(text);
+  if (word == "true") return true;
+  if (word == "false") return false;
+  return std::nullopt;
+}
+
+bool is_flag(const std::string& arg) {
+  return arg.size() > 2 && arg.starts_with("--") && std::isalpha(static_cast<unsigned char>(arg[2])) != 0;
+}
+
+// "section.key" of `section.key=value`, empty for anything else.
+std::string override_path(const std::string& arg) {
+  const std::size_t equals = arg.find('=');
+  if (equals == std::string::npos || equals == 0) return {};
+  const auto is_name = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.';
+  };
+  if (std::isalpha(static_cast<unsigned char>(arg[0])) == 0) return {};
+  if (!std::all_of(arg.begin(), arg.begin() + static_cast<std::ptrdiff_t>(equals), is_name)) return {};
+  return arg.substr(0, equals);
+}
+
+json json_or_text(const std::string& text) {
+  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return value.is_discarded() ? json(text) : value;
+}
+
+// The value a user means by `text` where `schema` is expected (null schema: a free-form place).
+json parse_value(const Schema* schema, const std::string& text) {
+  if (schema == nullptr || schema->types == 0) return json_or_text(text);
+  const unsigned types = schema->types;
+  if ((types & kNull) != 0 && text == "null") return nullptr;
+  if ((types & kBoolean) != 0) {
+    if (const auto value = parse_bool(text)) return *value;
+  }
+  if ((types & kArray) != 0) {
+    json value = json_or_text(text);
+    if (value.is_array() || (value.is_object() && schema->wraps_single)) return value;
+    return schema->wraps_single ? json(support::split(text, ',')) : json(text);
+  }
+  if ((types & kString) != 0) {
+    if (!text.starts_with('"')) return text;  // 007 or true may be meant as a name
+    json value = json_or_text(text);
+    return value.is_string() ? value : json(text);
+  }
+  double number = 0;
+  if ((types & kNumber) != 0 && !json::accept(text) && support::parse_number(text, number))
+    return number;  // ".5"
+  return json_or_text(text);
+}
+
+class Applier {
+ public:
+  Applier(Command command, json& target, std::map<std::string, std::string>& origins)
+      : command_(command), target_(target), origins_(origins) {}
+
+  void run(const std::vector<std::string>& args) {
+    for (std::size_t i = 0; i < args.size();) {
+      if (is_flag(args[i])) {
+        apply(read_flag(args, i));
+        continue;
+      }
+      const std::string path = override_path(args[i]);
+      if (path.empty()) {
+        throw UserError(cat("unexpected argument \"", args[i],
+                            "\"; expected section.key=value or --flag value (see graft ",
+                            command_name(command_), " --help)"));
+      }
+      assign_text(path, args[i].substr(path.size() + 1), args[i]);
+      ++i;
+    }
+    finish_lora();
+    finish_batch();
+    finish_reward_weights();
+  }
+
+ private:
+  // Takes one flag with its values from args[i...] and moves i behind it.
+  Flag read_flag(const std::vector<std::string>& args, std::size_t& i) const {
+    Flag flag;
+    const std::string& arg = args[i++];
+    const std::size_t equals = arg.find('=');
+    flag.name = arg.substr(2, equals == std::string::npos ? equals : equals - 2);
+    std::replace(flag.name.begin(), flag.name.end(), '-', '_');
+    flag.origin = arg;
+    if (equals != std::string::npos) {
+      flag.values = {arg.substr(equals + 1)};
+      return flag;
+    }
+    const bool is_bool = takes_bool(flag.name), is_list = takes_list(flag.name);
+    while (i < args.size() && !is_flag(args[i])) {
+      if (is_bool && !parse_bool(args[i])) break;
+      if (!flag.values.empty() && !override_path(args[i]).empty()) break;
+      flag.values.push_back(args[i]);
+      flag.origin += cat(' ', args[i++]);
+      if (!is_list) break;
+    }
+    if (is_bool && flag.values.empty()) flag.values = {"true"};
+    return flag;
+  }
+
+  static bool takes_bool(const std::string& name) {
+    for (const char* word : {"use_peft", "gradient_checkpointing", "freeze_vision_modules", "bf16"}) {
+      if (name == word) return true;
+    }
+    const Schema* schema = schema_of_flag(name);
+    return schema != nullptr && schema->types == kBoolean;
+  }
+
+  static bool takes_list(const std::string& name) {
+    for (const char* word : {"lora_target_modules", "reward_funcs", "reward_weights"}) {
+      if (name == word) return true;
+    }
+    const Schema* schema = schema_of_flag(name);
+    return schema != nullptr && (schema->types & kArray) != 0;
+  }
+
+  static const Schema* schema_of_flag(const std::string& name) {
+    const KeyInfo* key = run_schema().find_flag(name);
+    return run_schema().schema_at(key == nullptr ? name : key->path);
+  }
+
+  void apply(const Flag& flag) {
+    if (apply_special(flag)) return;
+    const KeyInfo* key = run_schema().find_flag(flag.name);
+    if (key == nullptr && flag.name.find('.') == std::string::npos &&
+        run_schema().find(flag.name) == nullptr) {
+      unknown_flag(flag.name);
+    }
+    const std::string path = key == nullptr ? flag.name : key->path;
+    const Schema* schema = run_schema().schema_at(path);
+    if (flag.values.size() > 1) {
+      assign(path, flag.values, flag.origin);
+    } else if (flag.name == "plugin") {
+      append(path, one(flag), flag.origin);
+    } else {
+      assign(path, parse_value(schema, one(flag)), flag.origin);
+    }
+  }
+
+  // Flags that mean more than one renamed key. False for any other.
+  bool apply_special(const Flag& flag) {
+    const std::string& name = flag.name;
+    if (name == "use_peft") {
+      assign("peft.strategy", boolean(flag) ? "lora" : "full", flag.origin);
+    } else if (name == "lora_r" || name == "lora_alpha" || name == "lora_dropout") {
+      assign(cat("peft.params.", name.substr(5)), json_or_text(one(flag)), flag.origin);
+      lora_flags_.push_back(flag.origin);
+    } else if (name == "lora_target_modules") {
+      const std::vector<std::string>& values = flag.values;
+      const bool is_word = values.size() == 1 && one(flag) == "all-linear";
+      assign("peft.target_modules", is_word ? json(values[0]) : json(non_empty(flag)), flag.origin);
+      lora_flags_.push_back(flag.origin);
+    } else if (name == "gradient_checkpointing") {
+      assign("checkpoint_policy.name", boolean(flag) ? "full" : "none", flag.origin);
+    } else if (name == "freeze_vision_modules") {
+      json components = json::array({"language"});
+      if (!boolean(flag)) components.insert(components.end(), {"vision", "projector"});
+      assign("peft.components", components, flag.origin);
+    } else if (name == "data_file_paths") {
+      assign((command_ & kEval) != 0 ? "data.eval" : "data.train", support::split(one(flag), ':'),
+             flag.origin);
+    } else if (name == "image_folders") {
+      assign("data.image_root", support::split(one(flag), ':'), flag.origin);
+    } else if (name == "reward_funcs") {
+      assign("rewards", non_empty(flag), flag.origin);
+    } else if (name == "bf16") {
+      assign("model.dtype", boolean(flag) ? "bfloat16" : "float32", flag.origin);
+    } else if (name == "lr_scheduler_type") {
+      const std::string value = one(flag);
+      assign("optimizer.schedule", value == "constant_with_warmup" ? "constant" : value, flag.origin);
+    } else if (name == "scale_rewards") {
+      const auto word = parse_bool(one(flag));  // older versions of TRL: a boolean
+      assign("objective.scale_rewards", word ? (*word ? "group" : "none") : one(flag), flag.origin);
+    } else if (name == "resume_from_checkpoint") {
+      const auto word = parse_bool(one(flag));
+      assign("train.resume", word ? (*word ? "auto" : "never") : one(flag), flag.origin);
+    } else if (name == "per_device_train_batch_size") {
+      completions_ = count(flag);
+      completions_origin_ = flag.origin;
+    } else if (name == "gradient_accumulation_steps") {
+      accumulation_ = count(flag);
+      accumulation_origin_ = flag.origin;
+    } else if (name == "reward_weights") {
+      reward_weights_ = flag;
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  // A lora_* flag must reach a strategy that reads it.
+  void finish_lora() const {
+    if (lora_flags_.empty()) return;
+    const std::string strategy = effective("peft.strategy").get<std::string>();
+    if (strategy == "lora") return;
+    throw UserError(cat(lora_flags_.front(), ": has no effect, because peft.strategy is \"", strategy,
+                        "\"; add --use_peft true (peft.strategy=lora) or leave the lora_* flags out"));
+  }
+
+  // TRL counts completions on a device; a micro-batch here is whole groups of completions.
+  void finish_batch() {
+    if (completions_ == 0 && accumulation_ == 0) return;
+    if (command_ == kSft) {
+      const std::int64_t micro =
+          completions_ != 0 ? completions_ : samples_of("train.micro_batch_size", "train.batch_size");
+      set_batch("train.micro_batch_size", "train.batch_size", micro);
+      return;
+    }
+    const json group = effective("rollout.num_generations");
+    if (!group.is_number_integer() || group.get<std::int64_t>() < 1) return;  // reported by the validation
+    const auto size = group.get<std::int64_t>();
+    if (completions_ % size != 0) {
+      throw UserError(cat(completions_origin_,
+                          ": counts completions and must be a multiple of rollout.num_generations (", size,
+                          "), because a group is never split; use ", (completions_ / size + 1) * size));
+    }
+    const std::int64_t micro =
+        completions_ != 0 ? completions_ / size : samples_of("train.micro_prompts", "train.prompts_per_step");
+    set_batch("train.micro_prompts", "train.prompts_per_step", micro);
+  }
+
+  void set_batch(const char* micro_key, const char* step_key, std::int64_t micro) {
+    const std::string& origin = completions_ != 0 ? completions_origin_ : accumulation_origin_;
+    assign(micro_key, micro, origin);
+    assign(step_key, micro * std::max<std::int64_t>(accumulation_, 1),
+           accumulation_ != 0 ? accumulation_origin_ : origin);
+  }
+
+  std::int64_t samples_of(const char* micro_key, const char* step_key) const {
+    json value = effective(micro_key);
+    if (!value.is_number_integer()) value = effective(step_key);
+    return value.is_number_integer() ? value.get<std::int64_t>() : 1;
+  }
+
+  void finish_reward_weights() {
+    if (!reward_weights_) return;
+    const std::vector<std::string>& weights = non_empty(*reward_weights_);
+    const json rewards = target_.value("rewards", json::array());
+    if (!rewards.is_array() || rewards.size() != weights.size()) {
+      throw UserError(cat(reward_weights_->origin, ": gives ", weights.size(), " weights for ",
+                          rewards.is_array() ? rewards.size() : 1, " rewards; expected one each"));
+    }
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      assign(cat("rewards.", i, ".weight"), json_or_text(weights[i]), reward_weights_->origin);
+    }
+  }
+
+  void assign_text(const std::string& path, const std::string& text, const std::string& origin) {
+    assign(path, parse_value(run_schema().schema_at(path), text), origin);
+  }
+
+  void append(const std::string& path, const std::string& item, const std::string& origin) {
+    json list = json::array();
+    if (const json::json_pointer at = pointer(path); target_.contains(at)) list = target_.at(at);
+    if (!list.is_array()) list = json::array({list});
+    list.push_back(item);
+    assign(path, list, origin);
+  }
+
+  void assign(const std::string& path, const json& value, const std::string& origin) {
+    const KeyInfo* key = run_schema().find(path);
+    const Schema* section = run_schema().schema_at(path);
+    if (key == nullptr && section == nullptr) unknown_key(path, origin);
+    if (key != nullptr && (key->commands & command_) == 0) {
+      throw UserError(cat(origin, ": ", path, " has no effect on graft ", command_name(command_),
+                          "; it belongs to ", commands_text(key->commands)));
+    }
+    set(path, value, origin);
+    origins_[path] = origin;
+  }
+
+  void set(const std::string& path, const json& value, const std::string& origin) {
+    json* at = &target_;
+    for (const std::string& part : support::split(path, '.')) {
+      if (at->is_null()) *at = json::object();
+      if (at->is_array()) {
+        at = &list_item(*at, part, path, origin);
+      } else if (at->is_object()) {
+        at = &(*at)[part];
+      } else {
+        throw UserError(cat(origin, ": cannot set ", path, " inside ", shown(*at)));
+      }
+    }
+    *at = value;
+  }
+
+  // The item of a list by its index or, for objects like rewards, by their "name".
+  json& list_item(json& list, const std::string& part, const std::string& path,
+                  const std::string& origin) const {
+    std::int64_t index = -1;
+    if (!support::parse_number(part, index)) {
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        const json name = list[i].is_object() ? list[i].value("name", json()) : list[i];
+        if (name == part) index = static_cast<std::int64_t>(i);
+      }
+    }
+    if (index < 0 || index >= static_cast<std::int64_t>(list.size())) {
+      throw UserError(cat(origin, ": there is no \"", part, "\" to set ", path, " in; the list has ",
+                          list.size(), " items (0, 1, … or a name)"));
+    }
+    json& item = list[static_cast<std::size_t>(index)];
+    if (item.is_string()) item = json::object({{"name", item}});
+    return item;
+  }
+
+  [[noreturn]] void unknown_key(const std::string& path, const std::string& origin) const {
+    const std::vector<std::string> names = key_names(run_schema().root);
+    std::string advice = support::did_you_mean(path, names);
+    if (advice.empty() && path.find('.') != std::string::npos) {
+      advice = support::did_you_mean(path.substr(path.rfind('.') + 1), names);
+    }
+    throw UserError(cat(origin, ": unknown key \"", path, "\"",
+                        advice.empty() ? "; `graft config reference` lists all keys" : advice));
+  }
+
+  [[noreturn]] static void unknown_flag(const std::string& name) {
+    for (const auto& [foreign, advice] : kForeignFlags) {
+      if (name == foreign) throw UserError(cat("--", name, ": has no counterpart in graft; ", advice));
+    }
+    std::vector<std::string> names;
+    for (const SpecialFlag& flag : special_flags()) names.emplace_back(flag.name);
+    for (const KeyInfo& key : run_schema().keys) {
+      if (!key.flag.empty()) names.push_back(key.flag);
+      names.push_back(key.path);
+    }
+    std::string near = support::nearest_name(name, names);
+    throw UserError(cat("--", name, ": unknown flag",
+                        near.empty() ? "; `graft config reference` lists all flags"
+                                     : cat("; did you mean \"--", near, "\"?")));
+  }
+
+  // The value that validation will see: as written so far, else the default.
+  json effective(const std::string& path) const {
+    if (const json::json_pointer at = pointer(path); target_.contains(at)) return target_.at(at);
+    return run_schema().schema_at(path)->default_value.value_or(json());
+  }
+
+  static json::json_pointer pointer(const std::string& path) {
+    return json::json_pointer("/" + support::replace_all(path, ".", "/"));
+  }
+
+  static const std::vector<std::string>& non_empty(const Flag& flag) {
+    if (flag.values.empty()) throw UserError(cat(flag.origin, ": needs a value"));
+    return flag.values;
+  }
+
+  static const std::string& one(const Flag& flag) { return non_empty(flag).front(); }
+
+  static bool boolean(const Flag& flag) {
+    const auto value = parse_bool(one(flag));
+    if (!value) throw UserError(cat(flag.origin, ": expected true or false"));
+    return *value;
+  }
+
+  static std::int64_t count(const Flag& flag) {
+    std::int64_t value = 0;
+    if (!support::parse_number(one(flag), value) || value < 1) {
+      throw UserError(cat(flag.origin, ": expected an integer, at least 1"));
+    }
+    return value;
+  }
+
+  Command command_;
+  json& target_;
+  std::map<std::string, std::string>& origins_;
+  std::vector<std::string> lora_flags_;
+  std::int64_t completions_ = 0, accumulation_ = 0;  // 0: not given
+  std::string completions_origin_, accumulation_origin_;
+  std::optional<Flag> reward_weights_;
+};
+
+}  // namespace
+
+const std::vector<SpecialFlag>& special_flags() {
+  static const std::vector<SpecialFlag> flags = {
+      {"bf16", "model.dtype: bfloat16 or float32"},
+      {"data_file_paths", "data.train (data.eval for graft eval): files joined by ':'"},
+      {"freeze_vision_modules", "peft.components: language, or language, vision and projector"},
+      {"gradient_accumulation_steps",
+       "train.prompts_per_step: this many micro-batches (train.batch_size for graft sft)"},
+      {"gradient_checkpointing", "checkpoint_policy.name: full or none"},
+      {"image_folders", "data.image_root: directories joined by ':'"},
+      {"lora_alpha", "peft.params.alpha"},
+      {"lora_dropout", "peft.params.dropout"},
+      {"lora_r", "peft.params.r"},
+      {"lora_target_modules", "peft.target_modules: names, or all-linear"},
+      {"lr_scheduler_type", "optimizer.schedule"},
+      {"per_device_train_batch_size",
+       "train.micro_prompts: this many completions, a multiple of num_generations (train.micro_batch_size "
+       "for graft sft)"},
+      {"resume_from_checkpoint", "train.resume: true (auto), false (never) or a directory"},
+      {"reward_funcs", "rewards, by name"},
+      {"reward_weights", "the weight of each reward"},
+      {"scale_rewards", "objective.scale_rewards"},
+      {"use_peft", "peft.strategy: lora or full"},
+  };
+  return flags;
+}
+
+std::optional<std::string> take_config_flag(std::vector<std::string>& args) {
+  std::optional<std::string> file;
+  for (std::size_t i = 0; i < args.size();) {
+    const bool has_value = args[i].starts_with("--config=");
+    if (!has_value && args[i] != "--config") {
+      ++i;
+      continue;
+    }
+    if (file) throw UserError("--config: is given twice");
+    if (!has_value && i + 1 >= args.size()) throw UserError("--config: needs a file");
+    file = has_value ? args[i].substr(9) : args[i + 1];
+    const auto at = args.begin() + static_cast<std::ptrdiff_t>(i);
+    args.erase(at, at + (has_value ? 1 : 2));
+  }
+  return file;
+}
+
+void apply_command_line(const std::vector<std::string>& args, Command command, json& target,
+                        std::map<std::string, std::string>& origins) {
+  Applier(command, target, origins).run(args);
+}
+
+}  // namespace graft::config

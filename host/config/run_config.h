@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration of a run: one JSON object, from a file, overrides and flags, checked before anything is
+// loaded. Every key, with its meaning, default and range, is declared once, in config/run_keys.h; the structs
+// below mirror it.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace graft::config {
+
+// Which command a configuration is for. Bits, because a key may serve several.
+enum Command : unsigned {
+  kTrain = 1,     // graft train: GRPO
+  kSft = 2,       // graft sft
+  kEval = 4,      // graft eval
+  kGenerate = 8,  // graft generate
+  kAllCommands = 15,
+};
+
+// "train", "sft", "eval", "generate".
+[[nodiscard]] const char* command_name(Command command);
+
+// A word or regular expression, or a list of names.
+using PatternOrNames = std::variant<std::string, std::vector<std::string>>;
+
+// Selects a plugin and sets its own parameters (a JSON object that the plugin's schema checks later).
+struct PluginChoice {
+  std::string name;
+  nlohmann::json params = nlohmann::json::object();
+};
+
+struct ModelConfig {
+  std::string path;  // Hugging Face directory
+  std::string family = "auto";
+  nlohmann::json family_params = nlohmann::json::object();
+  std::string dtype = "float32";                       // "float32" or "bfloat16"
+  std::string init = "pretrained";                     // or "random"
+  std::optional<std::int64_t> min_pixels, max_pixels;  // null: preprocessor_config.json's
+};
+
+struct DataConfig {
+  std::vector<std::string> train, eval;                  // JSONL files
+  std::vector<std::string> image_root, eval_image_root;  // see data_files()
+  std::string question_template = "{question}";
+  std::string answer_template = "{answer}";
+  std::optional<std::string> system_prompt;
+  std::optional<std::int64_t> max_prompt_length;  // tokens, image tokens included
+  std::optional<std::int64_t> limit;              // samples used of the training data
+  bool shuffle = true;
+  bool strict = false;
+};
+
+struct PeftConfig {
+  std::string strategy = "full";
+  nlohmann::json params = nlohmann::json::object();
+  PatternOrNames target_modules = std::string("all-linear");
+  PatternOrNames exclude_modules = std::vector<std::string>{};
+  std::vector<std::string> components = {"language"};
+  std::optional<std::string> adapter;  // PEFT directory
+};
+
+struct RewardConfig {
+  std::string name;
+  double weight = 1.0;
+  nlohmann::json params = nlohmann::json::object();
+};
+
+struct RolloutConfig {
+  std::int64_t num_generations = 8;
+  std::int64_t max_completion_length = 256;  // tokens, the stop token included
+  double temperature = 1.0;                  // 0: greedy
+  std::int64_t top_k = 0;                    // 0: off
+  double top_p = 1.0;                        // 1: off
+  bool ban_image_tokens = true;
+};
+
+struct ObjectiveConfig {
+  std::string loss_type = "grpo";
+  double beta = 0.0;
+  double epsilon = 0.2;
+  std::optional<double> epsilon_high;  // null: epsilon
+  std::int64_t num_iterations = 1;
+  std::string scale_rewards = "group";
+  bool mask_truncated_completions = false;
+
+  [[nodiscard]] double clip_high() const { return epsilon_high.value_or(epsilon); }
+};
+
+struct OptimizerConfig {
+  double learning_rate = 1e-5;
+  double weight_decay = 0.0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double max_grad_norm = 1.0;  // 0: no clipping
+  std::string schedule = "linear";
+  std::int64_t warmup_steps = 0;
+};
+
+struct TrainConfig {
+  std::int64_t steps = 0;                        // required by train and sft
+  std::int64_t prompts_per_step = 4;             // train
+  std::optional<std::int64_t> micro_prompts;     // train; null: prompts_per_step
+  std::int64_t batch_size = 16;                  // sft
+  std::optional<std::int64_t> micro_batch_size;  // sft; null: batch_size
+  std::int64_t save_steps = 100;                 // 0: only at the end
+  std::int64_t logging_steps = 1;
+  std::int64_t eval_steps = 0;            // 0: no evaluation during training
+  std::optional<std::int64_t> max_saved;  // checkpoints kept; null: all
+  std::string resume = "never";           // "auto", "never" or a checkpoint directory
+  std::int64_t threads = 0;               // 0: all cores
+
+  [[nodiscard]] std::int64_t prompts_per_micro_batch() const {
+    return micro_prompts.value_or(prompts_per_step);
+  }
+  [[nodiscard]] std::int64_t samples_per_micro_batch() const { return micro_batch_size.value_or(batch_size); }
+};
+
+struct EvalConfig {
+  std::optional<std::int64_t> samples;  // null: all
+  std::int64_t batch_size = 32;
+  double temperature = 0.0;  // 0: greedy
+  double iou_threshold = 0.5;
+};
+
+struct RunConfig {
+  std::int64_t seed = 0;
+  std::string output_dir;
+  std::vector<std::string> plugins;  // extra plugin files
+  ModelConfig model;
+  DataConfig data;
+  PeftConfig peft;
+  PluginChoice checkpoint_policy{"none"};
+  std::vector<RewardConfig> rewards;
+  RolloutConfig rollout;
+  ObjectiveConfig objective;
+  OptimizerConfig optimizer;
+  TrainConfig train;
+  EvalConfig eval;
+};
+
+// One JSONL file and the directory its image paths are relative to.
+struct DataFile {
+  std::string path;
+  std::string image_root;
+};
+
+// Pairs files with image roots: no root: the JSONL file's own directory; one: shared; else one each, in
+// order. Evaluation files use eval_image_root, or image_root if that is a single directory.
+[[nodiscard]] std::vector<DataFile> train_files(const DataConfig& data);
+[[nodiscard]] std::vector<DataFile> eval_files(const DataConfig& data);
+
+struct LoadedConfig {
+  RunConfig config;
+  nlohmann::json
+      resolved;  // every key with its value: what is saved with the run; loads back to the same config
+};
+
+// Builds the configuration of one command. Flags and overrides win over the file, the file over defaults; of
+// two flags for one key the later wins. `args` holds `section.key=value` overrides (value: JSON, else a
+// string; lists may be given as a,b,c), `--section.key value` and the flags of TRL and VLM-R1
+// (config/command_line.h). A relative path is relative to the current directory, wherever it was written.
+// Nothing is read but the file.
+//
+// Throws UserError for unknown keys and flags (with the nearest known name), wrong types and ranges, flags
+// without effect on this command or run, and contradictions between keys.
+[[nodiscard]] LoadedConfig load_run_config(const std::optional<std::string>& file,
+                                           const std::vector<std::string>& args, Command command);
+
+}  // namespace graft::config

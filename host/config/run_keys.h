@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every key of a run's configuration: the one table behind validation, help, configs/README.md and the
+// structs.
+//
+// describe_keys() shows each key to a visitor together with the struct member that holds it. The schema
+// visitor (run_schema.cpp) takes type and default from the member of a default RunConfig; the reading visitor
+// (run_config.cpp) assigns it. So a key cannot be documented but not read, or the other way round.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+
+namespace graft::config {
+
+// What the type of the member does not say.
+struct KeySpec {
+  const char* description;
+  const char* flag =
+      "";  // name of TRL or VLM-R1, usable as --flag, if it differs from the key only in its section
+  const char* unit = "";
+  std::optional<double> minimum{}, maximum{}, above{}, below{};
+  std::vector<std::string> words{};  // the only strings allowed
+  unsigned commands = 0;             // where it has an effect; 0: as its section
+};
+
+template <typename Visitor>
+void describe_keys(RunConfig& c, Visitor& v) {
+  v.section("", "The run", kAllCommands);
+  v.key("seed", c.seed,
+        {.description = "Seed of everything random: initialisation, data order, dropout, sampling.",
+         .flag = "seed",
+         .minimum = 0});
+  v.key("output_dir", c.output_dir,
+        {.description = "Directory of metrics, checkpoints, adapter and resolved configuration.",
+         .flag = "output_dir",
+         .commands = kTrain | kSft | kEval});
+  v.key("plugins", c.plugins,
+        {.description = "Plugin files to load besides those on the search path.", .flag = "plugin"});
+
+  v.section("model", "The model that is trained or run", kAllCommands);
+  v.key("path", c.model.path,
+        {.description = "Directory in Hugging Face layout: config.json, safetensors, tokenizer.",
+         .flag = "model_name_or_path"});
+  v.key("family", c.model.family,
+        {.description = "Model family plugin, or \"auto\": the one that recognises config.json."});
+  v.key("family_params", c.model.family_params, {.description = "Parameters of the model family."});
+  v.key("dtype", c.model.dtype,
+        {.description = "Type of the base weights and activations. Trained tensors are float32.",
+         .flag = "torch_dtype",
+         .words = {"float32", "bfloat16"}});
+  v.key("init", c.model.init,
+        {.description =
+             "\"random\" ignores stored weights and draws them from the seed: training from scratch.",
+         .words = {"pretrained", "random"}});
+  v.key("min_pixels", c.model.min_pixels,
+        {.description = "Smaller images are enlarged to this area; null: the model's own setting.",
+         .flag = "min_pixels",
+         .unit = "pixels",
+         .minimum = 1});
+  v.key("max_pixels", c.model.max_pixels,
+        {.description = "Larger images are reduced to this area; null: the model's own setting.",
+         .flag = "max_pixels",
+         .unit = "pixels",
+         .minimum = 1});
+
+  v.section("data", "Samples with images", kTrain | kSft | kEval);
+  v.key("train", c.data.train, {.description = "JSONL files to train on.", .commands = kTrain | kSft});
+  v.key("eval", c.data.eval, {.description = "JSONL files to evaluate on."});
+  v.key("image_root", c.data.image_root,
+        {.description =
+             "Directory that image paths are relative to: one for all files, or one each. Default: the "
+             "directory of the JSONL file."});
+  v.key("eval_image_root", c.data.eval_image_root,
+        {.description = "The same for data.eval, where it differs from data.image_root."});
+  v.key("question_template", c.data.question_template,
+        {.description = "Text of the user's turn; {question} and other columns of the sample, as {column}, "
+                        "are replaced."});
+  v.key("answer_template", c.data.answer_template,
+        {.description =
+             "Completion that SFT teaches; {answer} (as in the data), {solution} (without <answer> tags) and "
+             "{column} are replaced.",
+         .commands = kSft});
+  v.key("system_prompt", c.data.system_prompt,
+        {.description = "System turn before each question; null: the chat template's own.",
+         .flag = "system_prompt"});
+  v.key("max_prompt_length", c.data.max_prompt_length,
+        {.description = "A sample with a longer prompt is a bad sample; null: no limit.",
+         .flag = "max_prompt_length",
+         .unit = "tokens",
+         .minimum = 1});
+  v.key("limit", c.data.limit,
+        {.description = "Use only the first samples of the training data; null: all.",
+         .unit = "samples",
+         .minimum = 1,
+         .commands = kTrain | kSft});
+  v.key("shuffle", c.data.shuffle,
+        {.description = "A new order each epoch, drawn from the seed.",
+         .flag = "shuffle_dataset",
+         .commands = kTrain | kSft});
+  v.key("strict", c.data.strict,
+        {.description = "A bad sample ends the run; otherwise it is skipped, with a warning.",
+         .flag = "strict"});
+
+  v.section("peft", "What is trained", kTrain | kSft);
+  v.key("strategy", c.peft.strategy,
+        {.description = "PEFT strategy plugin: \"lora\", \"full\" (full fine-tuning), …"});
+  v.key("params", c.peft.params,
+        {.description = "Parameters of the strategy; `graft plugins show NAME` lists them."});
+  v.key(
+      "target_modules", c.peft.target_modules,
+      {.description =
+           "Linear layers it applies to: \"all-linear\", a regular expression that matches whole names, or a "
+           "list of names and name endings."});
+  v.key("exclude_modules", c.peft.exclude_modules,
+        {.description = "Layers left out: a regular expression or a list. Wins over target_modules."});
+  v.key("components", c.peft.components,
+        {.description = "Parts of the model that are trained; layers elsewhere stay frozen.",
+         .words = {"language", "vision", "projector", "head"}});
+  v.key("adapter", c.peft.adapter,
+        {.description =
+             "Adapter directory in PEFT's format to start from (train, sft) or to use (eval, generate).",
+         .flag = "adapter",
+         .commands = kAllCommands});
+
+  v.section("checkpoint_policy", "Gradient checkpointing: memory for time", kTrain | kSft);
+  v.key("name", c.checkpoint_policy.name, {.description = "Checkpoint policy plugin: \"none\", \"full\", …"});
+  v.key("params", c.checkpoint_policy.params, {.description = "Parameters of the policy."});
+
+  v.section("", "Rewards", kTrain | kEval);
+  v.rewards("rewards", c.rewards,
+            "Rewards, summed with their weights. A name alone stands for {\"name\": …}.");
+
+  v.section("rollout", "Sampling of completions", kTrain | kEval | kGenerate);
+  v.key("num_generations", c.rollout.num_generations,
+        {.description = "Completions per prompt: the group that a completion's reward is compared with.",
+         .flag = "num_generations",
+         .minimum = 1,
+         .commands = kTrain | kGenerate});
+  v.key("max_completion_length", c.rollout.max_completion_length,
+        {.description = "A completion without a stop token ends here.",
+         .flag = "max_completion_length",
+         .unit = "tokens",
+         .minimum = 1});
+  v.key("temperature", c.rollout.temperature,
+        {.description = "Divides the logits before sampling; 0: greedy (generate).",
+         .flag = "temperature",
+         .minimum = 0,
+         .commands = kTrain | kGenerate});
+  v.key("top_k", c.rollout.top_k,
+        {.description = "Sample among the k most likely tokens; 0: all.", .flag = "top_k", .minimum = 0});
+  v.key("top_p", c.rollout.top_p,
+        {.description = "Sample among the most likely tokens with this probability together; 1: all.",
+         .flag = "top_p",
+         .maximum = 1,
+         .above = 0});
+  v.key("ban_image_tokens", c.rollout.ban_image_tokens,
+        {.description = "Never sample image placeholders, which would promise images that are not there."});
+
+  v.section("objective", "GRPO", kTrain);
+  v.key("loss_type", c.objective.loss_type,
+        {.description =
+             "How token losses are averaged: grpo per completion, bnpo and dapo over all tokens of the step, "
+             "dr_grpo by the constant max_completion_length.",
+         .flag = "loss_type",
+         .words = {"grpo", "bnpo", "dr_grpo", "dapo"}});
+  v.key("beta", c.objective.beta,
+        {.description = "Weight of the KL penalty against the initial policy; 0: no reference pass.",
+         .flag = "beta",
+         .minimum = 0});
+  v.key("epsilon", c.objective.epsilon,
+        {.description = "The probability ratio is clipped below 1 - epsilon.",
+         .flag = "epsilon",
+         .minimum = 0,
+         .below = 1});
+  v.key("epsilon_high", c.objective.epsilon_high,
+        {.description = "The ratio is clipped above 1 + epsilon_high; null: epsilon.",
+         .flag = "epsilon_high",
+         .minimum = 0});
+  v.key("num_iterations", c.objective.num_iterations,
+        {.description = "Optimizer steps on each batch of completions.",
+         .flag = "num_iterations",
+         .minimum = 1});
+  v.key("scale_rewards", c.objective.scale_rewards,
+        {.description = "Divide advantages by the standard deviation of the group, of the batch, or not.",
+         .words = {"group", "batch", "none"}});
+  v.key("mask_truncated_completions", c.objective.mask_truncated_completions,
+        {.description = "Completions cut off at the length limit do not enter the loss.",
+         .flag = "mask_truncated_completions"});
+
+  v.section("optimizer", "AdamW and its learning rate", kTrain | kSft);
+  v.key("learning_rate", c.optimizer.learning_rate,
+        {.description = "Peak learning rate. LoRA wants about ten times that of full fine-tuning.",
+         .flag = "learning_rate",
+         .above = 0});
+  v.key("weight_decay", c.optimizer.weight_decay,
+        {.description = "Decoupled weight decay.", .flag = "weight_decay", .minimum = 0});
+  v.key("beta1", c.optimizer.beta1,
+        {.description = "Decay of the gradient's moving average.",
+         .flag = "adam_beta1",
+         .minimum = 0,
+         .below = 1});
+  v.key("beta2", c.optimizer.beta2,
+        {.description = "Decay of the squared gradient's moving average.",
+         .flag = "adam_beta2",
+         .minimum = 0,
+         .below = 1});
+  v.key("eps", c.optimizer.eps,
+        {.description = "Added to the denominator.", .flag = "adam_epsilon", .above = 0});
+  v.key("max_grad_norm", c.optimizer.max_grad_norm,
+        {.description = "Gradients are scaled down to this norm; 0: no clipping.",
+         .flag = "max_grad_norm",
+         .minimum = 0});
+  v.key("schedule", c.optimizer.schedule,
+        {.description =
+             "Learning rate after the warm-up: constant, linear or cosine decay to 0 at train.steps.",
+         .words = {"constant", "linear", "cosine"}});
+  v.key("warmup_steps", c.optimizer.warmup_steps,
+        {.description = "Steps of linear rise from 0 at the beginning.",
+         .flag = "warmup_steps",
+         .unit = "steps",
+         .minimum = 0});
+
+  v.section("train", "Steps, batches and checkpoints", kTrain | kSft);
+  v.key("steps", c.train.steps,
+        {.description = "Optimizer steps of the run. Required.",
+         .flag = "max_steps",
+         .unit = "steps",
+         .minimum = 0});
+  v.key("prompts_per_step", c.train.prompts_per_step,
+        {.description = "Prompts per optimizer step, each with rollout.num_generations completions.",
+         .minimum = 1,
+         .commands = kTrain});
+  v.key(
+      "micro_prompts", c.train.micro_prompts,
+      {.description =
+           "Prompts (with all their completions) in one forward and backward pass; divides prompts_per_step; "
+           "null: all. Less memory, same result.",
+       .minimum = 1,
+       .commands = kTrain});
+  v.key("batch_size", c.train.batch_size,
+        {.description = "Samples per optimizer step.", .minimum = 1, .commands = kSft});
+  v.key("micro_batch_size", c.train.micro_batch_size,
+        {.description = "Samples in one forward and backward pass; divides batch_size; null: all.",
+         .minimum = 1,
+         .commands = kSft});
+  v.key("save_steps", c.train.save_steps,
+        {.description = "A checkpoint every so many steps; 0: only at the end and when interrupted.",
+         .flag = "save_steps",
+         .unit = "steps",
+         .minimum = 0});
+  v.key("logging_steps", c.train.logging_steps,
+        {.description = "A line in metrics.jsonl every so many steps.",
+         .flag = "logging_steps",
+         .unit = "steps",
+         .minimum = 1});
+  v.key("eval_steps", c.train.eval_steps,
+        {.description = "Evaluate on data.eval every so many steps; 0: never.",
+         .flag = "eval_steps",
+         .unit = "steps",
+         .minimum = 0});
+  v.key("max_saved", c.train.max_saved,
+        {.description = "Older checkpoints beyond this number are removed; null: keep all.",
+         .flag = "save_total_limit",
+         .minimum = 1});
+  v.key(
+      "resume", c.train.resume,
+      {.description =
+           "\"auto\": continue from the newest checkpoint in output_dir, if any; \"never\"; or a checkpoint "
+           "directory.",
+       .flag = "resume"});
+  v.key("threads", c.train.threads, {.description = "CPU threads; 0: all cores.", .minimum = 0});
+
+  v.section("eval", "Evaluation", kTrain | kSft | kEval);
+  v.key("samples", c.eval.samples,
+        {.description = "Evaluate only the first samples; null: all.", .unit = "samples", .minimum = 1});
+  v.key("batch_size", c.eval.batch_size,
+        {.description = "Samples generated together.", .flag = "per_device_eval_batch_size", .minimum = 1});
+  v.key("temperature", c.eval.temperature, {.description = "0: greedy.", .minimum = 0});
+  v.key("iou_threshold", c.eval.iou_threshold,
+        {.description = "A box counts as correct from this IoU on.", .maximum = 1, .above = 0});
+}
+
+}  // namespace graft::config

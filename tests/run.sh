@@ -26,6 +26,14 @@ for argument in "$@"; do
 done
 
 passed=0 failed=0 skipped=0
+finish() {   # also when set-up or a compilation failed, which counts as one failure
+  local status=$?
+  if [ $status != 0 ] && [ $failed = 0 ]; then failed=1; fi
+  if [ $skipped -gt 0 ]; then echo "$skipped skipped"; fi
+  echo "$passed passed, $failed failed"
+  if [ $failed -gt 0 ] && [ $status = 0 ]; then exit 1; fi
+}
+trap finish EXIT
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 # The Python that tests/embed compares with. A stamp holds the list it was made from, written after the last install.
@@ -43,19 +51,18 @@ setup_python() {
 
 # run_tests <preset> <ctest arguments>…: adds to the counts.
 run_tests() {
-  local preset=$1 report=$graft_root/build/$1/ctest.xml
+  local preset=$1 report=$graft_root/build/$1/ctest.xml status=0 all bad left
   shift
   rm -f "$report"
-  ctest --preset "$preset" -j "$(nproc)" --output-junit "$report" "$@" || true
+  ctest --preset "$preset" -j "$(nproc)" --output-junit "$report" "$@" || status=$?
   if [ ! -f "$report" ]; then
-    echo "ctest wrote no $report"
     failed=$((failed + 1))
     return
   fi
-  local all bad left
   all=$(sed -n 's/^.*[ \t]tests="\([0-9]*\)".*$/\1/p' "$report" | head -1)
   bad=$(sed -n 's/^.*[ \t]failures="\([0-9]*\)".*$/\1/p' "$report" | head -1)
   left=$(sed -n 's/^.*[ \t]skipped="\([0-9]*\)".*$/\1/p' "$report" | head -1)
+  if [ $status != 0 ] && [ "$bad" = 0 ]; then bad=1 all=$((all + 1)); fi   # no tests, or one that could not start
   passed=$((passed + all - bad - left))
   failed=$((failed + bad))
   skipped=$((skipped + left))
@@ -84,6 +91,3 @@ if [ $asan = yes ]; then
 fi
 
 say "done"
-if [ $skipped -gt 0 ]; then echo "$skipped skipped"; fi
-echo "$passed passed, $failed failed"
-[ $failed = 0 ] && [ $passed -gt 0 ]

@@ -18,12 +18,13 @@ namespace graft::adapt {
 
 // A tensor that the optimizer trains or that is saved with the adapter.
 struct AdapterTensor {
-  std::string name;  // "<site>.lora_A.weight" for adapter tensors, the base parameter's name for trained base parameters
+  std::string name;  // "<site>.lora_A.weight" for adapter tensors, the base parameter's name for trained base
+                     // parameters
   at::Tensor tensor;  // float32 master, leaf; requires_grad if trained
   bool is_trained = true;
-  bool is_base = false;            // a base parameter that is trained itself
-  std::int32_t component = 0;      // GRAFT_COMPONENT_*
-  std::int64_t site = -1;          // index, -1 for parameters outside of sites
+  bool is_base = false;        // a base parameter that is trained itself
+  std::int32_t component = 0;  // GRAFT_COMPONENT_*
+  std::int64_t site = -1;      // index, -1 for parameters outside of sites
 };
 
 struct AttachOptions {
@@ -34,15 +35,17 @@ struct AttachOptions {
   std::uint64_t seed = 0;
 };
 
-// A PEFT strategy attached to a model: allocates and initialises its parameters, serves as the model's LinearHook, saves and
-// loads them. Attaching sets requires_grad of every base parameter. Control thread only, linear() aside.
+// A PEFT strategy attached to a model: allocates and initialises its parameters, serves as the model's
+// LinearHook, saves and loads them. Attaching sets requires_grad of every base parameter. Control thread
+// only, linear() aside.
 class Adapter {
  public:
-  // Selects sites, plans, allocates and hooks into the model. Throws UserError if nothing is trained or a target matches
-  // nothing (naming the nearest site names).
-  static std::unique_ptr<Adapter> attach(model::Model& model, plugin::Registry& registry, const AttachOptions& options);
-  // Attaches the adapter of a PEFT directory for inference or continued training: the strategy is found from its
-  // adapter_config.json (import_config).
+  // Selects sites, plans, allocates and hooks into the model. Throws UserError if nothing is trained or a
+  // target matches nothing (naming the nearest site names).
+  static std::unique_ptr<Adapter> attach(model::Model& model, plugin::Registry& registry,
+                                         const AttachOptions& options);
+  // Attaches the adapter of a PEFT directory for inference or continued training: the strategy is found from
+  // its adapter_config.json (import_config).
   static std::unique_ptr<Adapter> load(model::Model& model, plugin::Registry& registry,
                                        const std::filesystem::path& directory, std::uint64_t seed = 0);
   ~Adapter();
@@ -53,15 +56,17 @@ class Adapter {
   [[nodiscard]] std::string summary() const;
   [[nodiscard]] const nlohmann::json& resolved_params() const;
   [[nodiscard]] const std::string& strategy() const;
-  // True if switching adapters off gives the reference policy: no base parameter is trained and no warm start was loaded.
+  // True if switching adapters off gives the reference policy: no base parameter is trained and no warm start
+  // was loaded.
   [[nodiscard]] bool base_is_reference() const;
 
-  // Writes PEFT's format: adapter_config.json and adapter_model.safetensors; a strategy that trains base parameters
-  // writes the whole model directory instead. `directory` must not exist; atomic.
+  // Writes PEFT's format: adapter_config.json and adapter_model.safetensors; a strategy that trains base
+  // parameters writes the whole model directory instead. `directory` must not exist; atomic.
   void save(const std::filesystem::path& directory) const;
 
-  // Runs `body` with the adapter tensors (and trained base parameters) at their initial values: the reference policy when
-  // base_is_reference() is false. Keeps a copy of the initial values from the first call to keep_reference() on.
+  // Runs `body` with the adapter tensors (and trained base parameters) at their initial values: the reference
+  // policy when base_is_reference() is false. Keeps a copy of the initial values from the first call to
+  // keep_reference() on.
   void keep_reference();
   void with_reference(const std::function<void()>& body);
 

@@ -17,13 +17,13 @@ struct OptimizerOptions {
   double weight_decay = 0.0;
 };
 
-// AdamW with decoupled weight decay (Loshchilov & Hutter, 2019), equal to torch.optim.AdamW; float32 state beside each
-// trained tensor.
+// AdamW with decoupled weight decay (Loshchilov & Hutter, 2019), equal to torch.optim.AdamW; float32 state
+// beside each trained tensor.
 class AdamW {
  public:
   AdamW(std::vector<AdapterTensor> trained, OptimizerOptions options);
-  // Global L2 norm of all gradients; scales them so that it is at most max_norm (torch.nn.utils.clip_grad_norm_). Returns
-  // the norm before scaling. max_norm <= 0 only measures.
+  // Global L2 norm of all gradients; scales them so that it is at most max_norm
+  // (torch.nn.utils.clip_grad_norm_). Returns the norm before scaling. max_norm <= 0 only measures.
   double clip_grad_norm(double max_norm);
   void step(double learning_rate);
   void zero_grad();  // drops the gradients

@@ -2,31 +2,67 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "adapt/module_pattern.h"
 #include "model/model.h"
 
 namespace graft::adapt {
 
-// Which linear sites a strategy is offered. Names are matched as PEFT does: a list entry equals the site's name or is a
-// suffix of it after a dot; a pattern must match the whole name (PCRE2, look-ahead allowed). Exclusions win. Sites outside of
-// the components are never selected.
+// Which linear sites a strategy is offered. Names are matched as PEFT does: a list entry equals the site's
+// name or is a suffix of it after a dot; a pattern must match the whole name (PCRE2, look-ahead allowed).
+// Exclusions win. Sites outside of the components are never selected.
 struct TargetSpec {
-  bool all_linear = false;             // every linear site but the head
-  std::string pattern;                 // a regular expression, if not empty
-  std::vector<std::string> names;      // else a list
+  bool all_linear = false;         // every linear site but the head; so does a spec without pattern and names
+  std::string pattern;             // a regular expression, if not empty
+  std::vector<std::string> names;  // else a list
   std::string exclude_pattern;
   std::vector<std::string> exclude_names;
   std::vector<std::int32_t> components;  // GRAFT_COMPONENT_*
+
+  [[nodiscard]] bool selects_all() const { return all_linear || (pattern.empty() && names.empty()); }
+  [[nodiscard]] bool has_component(std::int32_t component) const;
 };
+
+// The names and patterns of a TargetSpec, compiled; components are not its business. Const functions are
+// thread-safe.
+class TargetMatcher {
+ public:
+  explicit TargetMatcher(const TargetSpec& spec);  // UserError for a malformed expression
+
+  // Exclusions aside; true for every module if the spec selects all.
+  [[nodiscard]] bool targets(std::string_view module) const;
+  [[nodiscard]] bool excludes(std::string_view module) const;
+  [[nodiscard]] bool selects(std::string_view module) const { return targets(module) && !excludes(module); }
+
+ private:
+  bool all_;
+  std::vector<std::string> names_, exclude_names_;
+  std::optional<ModulePattern> pattern_, exclude_pattern_;
+};
+
+// PEFT's rule for one entry of a list: `module` is `entry`, or ends with it after a dot.
+[[nodiscard]] bool matches_entry(std::string_view module, std::string_view entry);
 
 struct Selection {
   std::vector<bool> sites;  // by site index
 };
 
-// Throws UserError naming the entry of target_modules that matches no site of the components, with the nearest names.
+// Throws UserError naming the entry of target_modules that matches no site of the components, or the
+// exclusion that matches no site at all, with the nearest names.
 [[nodiscard]] Selection select_sites(const std::vector<model::Site>& sites, const TargetSpec& spec);
+
+// Base parameters covered by the spec, by parameter index: the component is listed, and the module that holds
+// the parameter is targeted (all modules if the spec selects all) and not excluded. A tied parameter selects
+// its owner. Errors as above, over the modules that hold parameters.
+[[nodiscard]] std::vector<bool> select_params(const std::vector<model::Param>& params,
+                                              const TargetSpec& spec);
+
+// "model.norm" of "model.norm.weight".
+[[nodiscard]] std::string module_of(const std::string& param_name);
 
 // "language" -> GRAFT_COMPONENT_LANGUAGE; UserError for an unknown word.
 [[nodiscard]] std::int32_t component_code(const std::string& name);

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Golden values: what transformers and PEFT compute from a fixture's checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import torch
+from inputs import QUESTION_TEMPLATE, TOKENIZER_CASES, answer_text, draw_scene, question_messages
+from safetensors.torch import save_file
+from tokenizer import write_json
+
+#: The linear layers of the language model that LoRA adapts.
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+#: (height, width, min_pixels, max_pixels) of resize cases.
+RESIZE_CASES = [
+    (height, width, low, high)
+    for low, high in ((56 * 56, 28 * 28 * 24), (4 * 28 * 28, 16384 * 28 * 28))
+    for height, width in (
+        (112, 140), (93, 171), (42, 70), (70, 98), (13, 13), (5, 900), (1, 150), (27, 200), (1080, 1920), (333, 777), (28, 28)
+    )
+]  # fmt: skip
+
+
+def hub_name(name: str) -> str:
+    """Map a tensor name of current ``transformers`` to the name used in published files."""
+    if name.startswith("model.visual."):
+        return name[len("model.") :]
+    if name.startswith("model.language_model."):
+        return "model." + name[len("model.language_model.") :]
+    return name
+
+
+def token_logprobs(logits: torch.Tensor, ids: torch.Tensor, prompt_len: int) -> torch.Tensor:
+    """Return log p(ids[t]) for the completion positions of every row; shapes (B, S, V) and (B, S)."""
+    shifted = logits[:, prompt_len - 1 : -1].float().log_softmax(-1)
+    return shifted.gather(-1, ids[:, prompt_len:].unsqueeze(-1)).squeeze(-1)
+
+
+def group_loss(new: torch.Tensor, ref: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, beta: float) -> dict:
+    """Return the GRPO objective with old == new.detach(), in its "grpo" and "dapo" normalisations, and the mean KL."""
+    ratio = torch.exp(new - new.detach())
+    per_token = -torch.min(ratio * advantages[:, None], ratio.clamp(0.8, 1.2) * advantages[:, None])
+    kl = torch.exp(ref - new) - (ref - new) - 1
+    per_token = per_token + beta * kl
+    return {
+        "grpo": ((per_token * mask).sum(-1) / mask.sum(-1)).mean(),
+        "dapo": (per_token * mask).sum() / mask.sum(),
+        "kl_token_mean": (kl * mask).sum() / mask.sum(),
+        "kl_sequence_mean": ((kl * mask).sum(-1) / mask.sum(-1)).mean(),
+    }
+
+
+def batch_inputs(processor, tokenizer, texts, images, completions):
+    """Return a left-padded prompt + right-padded completion batch as the GRPO trainers build it."""
+    inputs = processor(text=texts, images=images, return_tensors="pt", padding=True, padding_side="left")
+    ids = [tokenizer(c)["input_ids"] for c in completions]
+    width = max(map(len, ids))
+    pad = tokenizer.pad_token_id
+    completion = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+    return {
+        "input_ids": torch.cat([inputs["input_ids"], completion], 1),
+        "attention_mask": torch.cat([inputs["attention_mask"], mask], 1),
+        "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1),
+        "pixel_values": inputs["pixel_values"],
+        "image_grid_thw": inputs["image_grid_thw"],
+    }, mask, inputs["input_ids"].shape[1]
+
+
+def write_adapter(path: Path, lora) -> None:
+    """Save a PEFT adapter directory without the parts that depend on the path or on set order."""
+    lora.save_pretrained(path)
+    (path / "README.md").unlink(missing_ok=True)
+    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = ""
+    config["target_modules"] = sorted(config["target_modules"])
+    write_json(path / "adapter_config.json", config)
+
+
+class Golden:
+    """Collects tensors and notes, section by section, from the checkpoint in ``out`` loaded the way a user would."""
+
+    def __init__(self, out: Path, seed: int) -> None:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self.folder = out / "golden"
+        self.folder.mkdir(exist_ok=True)
+        self.seed = seed
+        self.processor = AutoProcessor.from_pretrained(out)
+        self.tokenizer = self.processor.tokenizer
+        self.model = AutoModelForImageTextToText.from_pretrained(
+            out, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32"}
+        rng = random.Random(seed + 1)
+        # One image that needs no resize and one that does.
+        self.image, self.records = draw_scene(rng, 140, 112)
+        self.other, self.other_records = draw_scene(rng, 171, 93)
+
+    def add_tokenizer(self) -> None:
+        """Token ids and decoded text of the tokenizer cases."""
+        self.notes["tokenizer"] = [
+            {
+                "text": text,
+                "ids": (ids := self.tokenizer(text)["input_ids"]),
+                "decoded": self.tokenizer.decode(ids, skip_special_tokens=False),
+                "decoded_skip_special": self.tokenizer.decode(ids, skip_special_tokens=True),
+            }
+            for text in TOKENIZER_CASES
+        ]
+
+    def add_images(self) -> None:
+        """Pixel values and grids of both images, and sizes after resize for other shapes."""
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        self.image.save(self.folder / "image.png")
+        self.other.save(self.folder / "image_resize.png")
+        # With torchvision installed, AutoProcessor selects the torchvision backend.
+        self.notes["image_processor"] = type(self.processor.image_processor).__name__
+        for key, picture in (("image", self.image), ("image_resize", self.other)):
+            result = self.processor.image_processor(images=[picture], return_tensors="pt")
+            self.tensors[f"{key}.pixel_values"] = result["pixel_values"]
+            self.tensors[f"{key}.image_grid_thw"] = result["image_grid_thw"]
+        self.notes["smart_resize"] = [
+            {"height": h, "width": w, "min_pixels": low, "max_pixels": high, "resized": smart_resize(h, w, 28, low, high)}
+            for h, w, low, high in RESIZE_CASES
+        ]
+
+    def add_prompt(self) -> None:
+        """A prompt with one image, its completion, and renderings of other conversations."""
+        target = self.records[0]
+        question = QUESTION_TEMPLATE.format(color=target["color"], shape=target["shape"])
+        messages = question_messages(question)
+        render = self.processor.apply_chat_template
+        self.rendered = render(messages, tokenize=False, add_generation_prompt=True)
+        self.inputs = self.processor(text=[self.rendered], images=[self.image], return_tensors="pt")
+        self.completion = answer_text(target["bbox"], target["color"], target["shape"]) + "<|im_end|>"
+        completion_ids = self.tokenizer(self.completion)["input_ids"]
+        self.prompt_len = self.inputs["input_ids"].shape[1]
+        self.notes["prompt"] = {
+            "messages": messages,
+            "rendered": self.rendered,
+            "target": target,
+            "completion": self.completion,
+            "prompt_length": self.prompt_len,
+        }
+        system = {"role": "system", "content": "Answer briefly."}
+        with_system = [system, *messages, {"role": "assistant", "content": "ok"}]
+        two_images = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "two"}]
+        self.notes["chat_cases"] = [
+            {
+                "messages": case,
+                "add_generation_prompt": flag,
+                "rendered": render(case, tokenize=False, add_generation_prompt=flag),
+            }
+            for case, flag in (
+                (messages, True),
+                (messages, False),
+                (with_system, False),
+                (with_system + [{"role": "user", "content": "again"}], True),
+                ([{"role": "user", "content": two_images}], True),
+            )
+        ]
+        self.tensors["prompt.input_ids"] = self.inputs["input_ids"]
+        self.full_ids = torch.cat([self.inputs["input_ids"], torch.tensor([completion_ids])], 1)
+        types = self.inputs["mm_token_type_ids"]
+        self.full = {
+            "input_ids": self.full_ids,
+            "attention_mask": torch.ones_like(self.full_ids),
+            "mm_token_type_ids": torch.cat([types, torch.zeros(1, len(completion_ids), dtype=types.dtype)], 1),
+            "pixel_values": self.inputs["pixel_values"],
+            "image_grid_thw": self.inputs["image_grid_thw"],
+        }
+        self.tensors["completion_ids"] = torch.tensor(completion_ids)
+
+    def positions(self, inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Position ids and deltas of a batch."""
+        names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+        return self.model.model.get_rope_index(**{name: inputs[name] for name in names})
+
+    @torch.no_grad()
+    def add_forward(self) -> None:
+        """Positions, vision features, hidden states, logits, log-probabilities."""
+        full, visual = self.full, self.model.model.visual
+        self.tensors["position_ids"], self.tensors["rope_deltas"] = self.positions(full)
+        self.tensors["vision.patch_embed"] = visual.patch_embed(full["pixel_values"])
+        self.tensors["vision.embeddings"] = visual(full["pixel_values"], grid_thw=full["image_grid_thw"]).pooler_output
+        output = self.model(**full, output_hidden_states=True)
+        self.tensors["logits"] = output.logits
+        self.tensors["logprobs"] = token_logprobs(output.logits, self.full_ids, self.prompt_len)[0]
+        for index in {0, 1, len(output.hidden_states) - 1}:
+            self.tensors[f"hidden_states.{index}"] = output.hidden_states[index]
+
+    @torch.no_grad()
+    def add_two_images(self) -> None:
+        """A prompt with both images, of different sizes."""
+        messages = [
+            {
+                "role": "user",
+                "content": [{"type": "image"}, {"type": "text", "text": "Compare with "}, {"type": "image"}],
+            }
+        ]
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = self.processor(text=[text], images=[self.image, self.other], return_tensors="pt")
+        self.notes["two_images"] = {"messages": messages, "rendered": text}
+        self.tensors["two_images.input_ids"] = inputs["input_ids"]
+        self.tensors["two_images.position_ids"] = self.positions(inputs)[0]
+        self.tensors["two_images.embeddings"] = self.model.model.visual(
+            inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]
+        ).pooler_output
+        self.tensors["two_images.last_logits"] = self.model(**inputs).logits[0, -1]
+
+    @torch.no_grad()
+    def add_greedy(self, steps: int = 24) -> None:
+        """Greedy tokens, and how far the runner-up was: a small gap means rounding could change the choice."""
+        greedy = self.model.generate(
+            **self.inputs, max_new_tokens=steps, do_sample=False, eos_token_id=None, repetition_penalty=1.0
+        )
+        self.tensors["generate.greedy_ids"] = greedy[0, self.prompt_len :]
+        types = self.inputs["mm_token_type_ids"]
+        scores = self.model(
+            input_ids=greedy,
+            attention_mask=torch.ones_like(greedy),
+            mm_token_type_ids=torch.cat([types, torch.zeros(1, steps, dtype=types.dtype)], 1),
+            pixel_values=self.inputs["pixel_values"],
+            image_grid_thw=self.inputs["image_grid_thw"],
+        ).logits[0, self.prompt_len - 1 : -1]
+        top = scores.topk(2, -1)
+        self.notes["greedy"] = {
+            "min_gap": float((top.values[:, 0] - top.values[:, 1]).min()),
+            "cached_equals_full": bool((top.indices[:, 0] == greedy[0, self.prompt_len :]).all()),
+        }
+
+    def add_batch(self) -> None:
+        """Two prompts with two completions each, padded on both sides as GRPO trainers do."""
+        target = self.other_records[0]
+        question = "Find the " + target["color"] + " " + target["shape"] + "."
+        other_rendered = self.processor.apply_chat_template(
+            question_messages(question), tokenize=False, add_generation_prompt=True
+        )
+        completions = [
+            self.completion,
+            "<think>short</think><answer>[]</answer><|im_end|>",
+            "no format at all",
+            answer_text(target["bbox"], target["color"], target["shape"]) + "<|im_end|>",
+        ]
+        self.batch, self.mask, self.batch_prompt = batch_inputs(
+            self.processor,
+            self.tokenizer,
+            [self.rendered, self.rendered, other_rendered, other_rendered],
+            [self.image, self.image, self.other, self.other],
+            completions,
+        )
+        for key in ("input_ids", "attention_mask"):
+            self.tensors[f"batch.{key}"] = self.batch[key]
+        self.tensors["batch.completion_mask"] = self.mask
+        self.advantages = torch.tensor([1.0, -1.0, -0.5, 0.5])
+        self.tensors["batch.advantages"] = self.advantages
+        with torch.no_grad():
+            self.tensors["batch.position_ids"] = self.positions(self.batch)[0]
+            logits = self.model(**self.batch).logits
+            self.reference = token_logprobs(logits, self.batch["input_ids"], self.batch_prompt)
+            self.tensors["batch.logprobs"] = self.reference * self.mask
+            # The last row has the shorter prompt, so it is padded on the left: it must not matter.
+            alone, _, alone_prompt = batch_inputs(
+                self.processor, self.tokenizer, [other_rendered], [self.other], completions[3:]
+            )
+            single = token_logprobs(self.model(**alone).logits, alone["input_ids"], alone_prompt)[0]
+        self.notes["batch"] = {
+            "completions": completions,
+            "prompt_length": self.batch_prompt,
+            "texts": [self.rendered, other_rendered],
+            "questions": [self.notes["prompt"]["messages"][0]["content"][1]["text"], question],
+            "left_padding_of_last_row": self.batch_prompt - alone_prompt,
+            "last_row_vs_alone_max_abs_diff": float((self.reference[3][: len(single)] - single).abs().max()),
+        }
+
+    def add_full_gradients(self) -> None:
+        """Gradient norms of full fine-tuning."""
+        self.model.zero_grad()
+        token_logprobs(self.model(**self.full).logits, self.full_ids, self.prompt_len).sum().backward()
+        self.notes["full_gradient_norms"] = {
+            hub_name(name): float(p.grad.norm()) for name, p in self.model.named_parameters() if p.grad is not None
+        }
+        self.model.zero_grad(set_to_none=True)
+
+    def add_lora(self) -> None:
+        """An adapter, its logits and its gradients. Wraps the model: what follows sees the adapter."""
+        from peft import LoraConfig, get_peft_model
+
+        lora = get_peft_model(
+            self.model,
+            LoraConfig(
+                r=8,
+                lora_alpha=32,
+                lora_dropout=0.0,
+                bias="none",
+                task_type="CAUSAL_LM",
+                target_modules=LORA_TARGETS,
+                exclude_modules=r".*visual.*",  # the vision MLP of Qwen2.5-VL has the same layer names
+            ),
+        ).eval()
+        generator = torch.Generator().manual_seed(self.seed + 2)
+        with torch.no_grad():
+            for name, parameter in sorted(lora.named_parameters()):
+                if "lora_" in name:
+                    scale = 1.0 / math.sqrt(parameter.shape[1]) if "lora_A" in name else 0.01
+                    parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+        write_adapter(self.folder / "adapter", lora)
+        adapted = lora(**self.full).logits
+        self.tensors["lora.logits"] = adapted.detach()
+        logprobs = token_logprobs(adapted, self.full_ids, self.prompt_len)
+        self.tensors["lora.logprobs"] = logprobs[0].detach()
+        logprobs.sum().backward()
+        for name, parameter in lora.named_parameters():
+            if "lora_" in name:
+                self.tensors["lora.grad." + name.replace(".default", "")] = parameter.grad.clone()
+        lora.zero_grad(set_to_none=True)
+        self.notes["lora"] = {
+            "trainable_parameters": sum(p.numel() for p in lora.parameters() if p.requires_grad),
+            "modules": sum("lora_A" in name for name, _ in lora.named_parameters()),
+            "adapter_vs_base_max_abs_diff": float((self.tensors["lora.logits"] - self.tensors["logits"]).abs().max()),
+        }
+        self.lora = lora
+
+    def add_grpo(self) -> None:
+        """The GRPO objective of the padded batch: policy = adapter, reference = base."""
+        lora = self.lora
+        policy = token_logprobs(lora(**self.batch).logits, self.batch["input_ids"], self.batch_prompt)
+        self.tensors["grpo.logprobs"] = (policy * self.mask).detach()
+        losses = group_loss(policy, self.reference, self.advantages, self.mask, beta=0.04)
+        losses["grpo"].backward()
+        adapter = {name: p.grad for name, p in lora.named_parameters() if "lora_" in name}
+        self.notes["grpo"] = {
+            "beta": 0.04,
+            "epsilon": 0.2,
+            **{key: float(value.detach()) for key, value in losses.items()},
+            "gradient_norm": float(torch.sqrt(sum(grad.pow(2).sum() for grad in adapter.values()))),
+        }
+        for name, grad in adapter.items():
+            if "layers.0." in name:
+                self.tensors["grpo.grad." + name.replace(".default", "")] = grad.clone()
+
+    def write(self) -> None:
+        """Write ``golden.safetensors`` and ``golden.json``."""
+        tensors = {key: value.detach().contiguous().clone() for key, value in self.tensors.items()}
+        save_file(tensors, str(self.folder / "golden.safetensors"))
+        write_json(self.folder / "golden.json", self.notes)
+
+
+def library_versions() -> dict:
+    """Return the versions of the libraries that the values come from."""
+    import peft
+    import tokenizers
+    import transformers
+
+    return {module.__name__: module.__version__ for module in (torch, transformers, tokenizers, peft)}
+
+
+def write_golden(out: Path, seed: int) -> dict:
+    """Compute and write ``out/golden/``; return its notes."""
+    torch.set_num_threads(1)  # one summation order
+    golden = Golden(out, seed)
+    golden.add_tokenizer()
+    golden.add_images()
+    golden.add_prompt()
+    golden.add_forward()
+    golden.add_two_images()
+    golden.add_greedy()
+    golden.add_batch()
+    golden.add_full_gradients()
+    golden.add_lora()
+    golden.add_grpo()
+    golden.write()
+    return golden.notes

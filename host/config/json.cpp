@@ -19,9 +19,9 @@ using nlohmann::json;
 using support::cat;
 
 // "line:column" of a byte offset, both counted from 1.
-std::string position_text(std::string_view text, std::size_t offset) {
+std::string position_text(std::string_view text, std::size_t offset, std::int64_t first_line = 1) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
-  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const auto line = first_line + std::count(before.begin(), before.end(), '\n');
   const std::size_t line_start = before.rfind('\n');
   const std::size_t column = before.size() - (line_start == std::string_view::npos ? 0 : line_start + 1) + 1;
   return cat(line, ':', column);
@@ -40,12 +40,14 @@ std::string reason_of(const std::string& message) {
   return message.substr(begin);
 }
 
-[[noreturn]] void fail(std::string_view text, const std::string& name, const json::exception& error) {
+[[noreturn]] void fail(std::string_view text, const std::string& name, std::int64_t first_line,
+                       const json::exception& error) {
   const auto* syntax = dynamic_cast<const json::parse_error*>(&error);
   const std::string reason = reason_of(error.what());
   if (syntax == nullptr) throw support::UserError(cat(name, ": malformed JSON: ", reason));
   const std::size_t offset = syntax->byte == 0 ? 0 : syntax->byte - 1;
-  throw support::UserError(cat(name, ':', position_text(text, offset), ": malformed JSON: ", reason));
+  throw support::UserError(
+      cat(name, ':', position_text(text, offset, first_line), ": malformed JSON: ", reason));
 }
 
 // Hands the text to the parser and knows how far it has read.
@@ -172,13 +174,13 @@ std::string JsonDocument::where(const std::string& path) const {
   return found == lines.end() ? name : cat(name, ':', found->second);
 }
 
-json parse_json(std::string_view text, const std::string& name) {
+json parse_json(std::string_view text, const std::string& name, std::int64_t first_line) {
   if (support::trim(text).empty()) throw support::UserError(cat(name, ": is empty; expected JSON"));
   try {
     return json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/true,
                        /*ignore_comments=*/true);
   } catch (const json::exception& error) {
-    fail(text, name, error);
+    fail(text, name, first_line, error);
   }
 }
 

@@ -3,6 +3,7 @@
 // the file, the line and the column.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -29,7 +30,9 @@ struct JsonDocument {
 [[nodiscard]] JsonDocument load_json_document(const std::filesystem::path& path);
 
 // The same for large machine-written files: no positions are kept and duplicate keys are not looked for.
-[[nodiscard]] nlohmann::json parse_json(std::string_view text, const std::string& name);
+// `first_line` is the number of the text's first line in the file `name`.
+[[nodiscard]] nlohmann::json parse_json(std::string_view text, const std::string& name,
+                                        std::int64_t first_line = 1);
 [[nodiscard]] nlohmann::json load_json(const std::filesystem::path& path);
 
 // A value for a message: its JSON text, shortened to about 60 characters.

@@ -144,6 +144,12 @@ void write_file_atomic(const fs::path& path, std::string_view bytes) {
   flush(parent_of(path));
 }
 
+void write_file(const fs::path& path, std::string_view bytes) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (file.get() < 0) fail("write", path);
+  write_all(file.get(), bytes, path);
+}
+
 void make_directories(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
@@ -194,11 +200,13 @@ AtomicDirectory::~AtomicDirectory() {
 AtomicDirectory::AtomicDirectory(AtomicDirectory&& other) noexcept
     : target_(std::move(other.target_)), temporary_(std::exchange(other.temporary_, fs::path())) {}
 
-void AtomicDirectory::commit() {
-  for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
-    if (entry.is_regular_file() || entry.is_directory()) flush(entry.path());
+void AtomicDirectory::commit(Flush flush_files) {
+  if (flush_files == Flush::kYes) {
+    for (const auto& entry : fs::recursive_directory_iterator(temporary_)) {
+      if (entry.is_regular_file() || entry.is_directory()) flush(entry.path());
+    }
+    flush(temporary_);
   }
-  flush(temporary_);
   const bool exists = fs::exists(fs::symlink_status(target_));
   if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, target_.c_str(), exists ? RENAME_EXCHANGE : 0) ==
       0) {

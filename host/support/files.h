@@ -20,6 +20,10 @@ std::string read_file(const std::filesystem::path& path);
 // Replaces `path` by a file with these bytes. The parent directory must exist.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
+// Writes a file in place, without flushing it to the disk: for files inside an AtomicDirectory. An existing
+// file is overwritten.
+void write_file(const std::filesystem::path& path, std::string_view bytes);
+
 // Makes the directory and its parents if they are missing.
 void make_directories(const std::filesystem::path& path);
 
@@ -51,9 +55,11 @@ class AtomicDirectory {
   // Where it will be after commit().
   const std::filesystem::path& target() const { return target_; }
 
-  // Flushes every file below path() to the disk and renames the directory to target(); an existing target is
-  // exchanged in one step and then removed. Call once.
-  void commit();
+  // Flushes every file below path() to the disk (kNo: leaves that to the system, for what can be made again)
+  // and renames the directory to target(); an existing target is exchanged in one step and then removed. Call
+  // once.
+  enum class Flush { kYes, kNo };
+  void commit(Flush flush = Flush::kYes);
 
  private:
   std::filesystem::path target_;

@@ -84,7 +84,7 @@ torch_door() {
 plugin_world() {
   while IFS=: read -r file line header; do
     header=${header//[\"<>]/}
-    if [ -e "host/$header" ] || [[ "$header" == */host/* ]]; then
+    if [ -f "host/$header" ] || [[ "$header" == */host/* ]]; then
       offend "$file:$line: includes \"$header\" of the host; a plugin knows plugin_api only"
     fi
   done < <(includes plugin_api plugins)

@@ -15,11 +15,24 @@ namespace graft::plugin {
 // A component of a loaded library. The pointers live as long as the process.
 struct Component {
   const graft_component* table;  // normalised copy: every required slot is set
+  const graft_component* self;   // the plugin's own table: what the functions of `table` take as `self`
   std::string kind;
   std::string name;
   std::string version;
   std::string summary;
   std::filesystem::path library;  // canonical path of the file that carries it
+
+  // "reward iou": for messages.
+  [[nodiscard]] std::string label() const;
+  // The vtable of `id`, normalised to the host's size (slots the plugin does not know are null); throws PluginError when
+  // the component does not offer it. T is the vtable's struct. Costs a look-up: keep the reference. Any thread.
+  template <typename T>
+  [[nodiscard]] const T& interface(std::string_view id) const {
+    return *static_cast<const T*>(interface_table(id, sizeof(T)));
+  }
+
+ private:
+  [[nodiscard]] const void* interface_table(std::string_view id, std::size_t size) const;
 };
 
 // An instance of a component; destroys it with the last reference. Autograd nodes hold a reference too, so an instance
@@ -33,15 +46,13 @@ class Instance {
 
   [[nodiscard]] graft_instance* raw() const { return raw_; }
   [[nodiscard]] const Component& component() const { return component_; }
-  // The vtable of `id`, normalised to the host's size (slots the plugin does not know are null); throws PluginError when
-  // the component does not offer it. T is the vtable's struct.
+  // See Component::interface.
   template <typename T>
   [[nodiscard]] const T& interface(std::string_view id) const {
-    return *static_cast<const T*>(interface_table(id, sizeof(T)));
+    return component_.interface<T>(id);
   }
 
  private:
-  [[nodiscard]] const void* interface_table(std::string_view id, std::size_t size) const;
   Component component_;
   graft_instance* raw_;
 };

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// train, sft, eval, generate: the commands with a run configuration.
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/jsonl_stream.h"
+#include "config/command_line.h"
+#include "config/reference.h"
+#include "config/run_config.h"
+#include "rollout/rollout.h"
+#include "support/error.h"
+#include "support/files.h"
+#include "support/interrupt.h"
+#include "support/log.h"
+#include "support/strings.h"
+#include "train/evaluate.h"
+#include "train/run.h"
+#include "train/session.h"
+#include "train/update.h"
+
+namespace graft::cli {
+
+using support::cat;
+
+namespace {
+
+// The arguments after the subcommand's name belong to the configuration, so that `key=value`, the familiar flags and their
+// errors are the same everywhere.
+void add_run_command(CLI::App& app, const char* name, const char* description, config::Command command,
+                     std::function<void(std::vector<std::string>)> body) {
+  CLI::App* sub = app.add_subcommand(name, description)->prefix_command()->set_help_flag();
+  sub->callback([sub, name, description, command, body] {
+    std::vector<std::string> args = sub->remaining();
+    if (std::find(args.begin(), args.end(), "--help") != args.end() ||
+        std::find(args.begin(), args.end(), "-h") != args.end()) {
+      std::cout << description << "\n\nusage: graft " << name
+                << " [--config FILE] [section.key=value …] [--flag value …]\n\n"
+                << config::help_text(command);
+      return;
+    }
+    body(std::move(args));
+  });
+}
+
+config::LoadedConfig load(std::vector<std::string> args, config::Command command) {
+  const auto file = config::take_config_flag(args);
+  return config::load_run_config(file, args, command);
+}
+
+void write_jsonl(const std::filesystem::path& file, const std::vector<nlohmann::ordered_json>& rows) {
+  std::string text;
+  for (const auto& row : rows) text += dump_line(row);
+  support::write_file_atomic(file, text);
+}
+
+void run_eval(std::vector<std::string> args) {
+  support::install_interrupt_handlers();
+  const config::LoadedConfig loaded = load(std::move(args), config::kEval);
+  const config::RunConfig& config = loaded.config;
+  if (config.rewards.empty()) {
+    throw support::UserError("rewards is empty: there is nothing to evaluate with; add --reward_funcs iou format");
+  }
+  data::Dataset dataset = train::load_samples(config::eval_files(config.data), config.data, config.eval.samples);
+  const train::Session session = train::open_inference(config);
+  const train::PromptSource prompts(*session.model, config.data, std::move(dataset.samples), 0);
+  const train::Evaluation evaluation = train::evaluate(*session.model, *session.rewards, prompts, config);
+  std::cout << evaluation.summary.dump(2) << "\n";
+  if (config.output_dir.empty()) return;
+  const std::filesystem::path directory = config.output_dir;
+  support::make_directories(directory);
+  write_jsonl(directory / "samples.jsonl", evaluation.samples);
+  support::write_file_atomic(directory / "summary.json", evaluation.summary.dump(2) + "\n");
+  support::log_info(cat("written to ", directory, ": summary.json and samples.jsonl"));
+}
+
+// Values of a repeatable option, taken out of the arguments.
+std::vector<std::string> take_values(std::vector<std::string>& args, const std::string& option) {
+  std::vector<std::string> values;
+  for (auto at = std::find(args.begin(), args.end(), option); at != args.end();
+       at = std::find(args.begin(), args.end(), option)) {
+    if (at + 1 == args.end()) throw support::UserError(cat(option, " needs a value"));
+    values.push_back(*(at + 1));
+    args.erase(at, at + 2);
+  }
+  return values;
+}
+
+void run_generate(std::vector<std::string> args) {
+  support::install_interrupt_handlers();
+  const std::vector<std::string> questions = take_values(args, "--prompt");
+  const std::vector<std::string> image_files = take_values(args, "--image");
+  if (questions.size() != 1) {
+    throw support::UserError("graft generate needs one --prompt TEXT, and an --image FILE for each image of the prompt");
+  }
+  const config::LoadedConfig loaded = load(std::move(args), config::kGenerate);
+  const config::RunConfig& config = loaded.config;
+  const train::Session session = train::open_inference(config);
+  at::NoGradGuard no_grad;
+  const model::Prompt prompt = prepare_prompt(*session.model, questions.front(), image_files, std::nullopt);
+  const std::vector<const model::Prompt*> prompts = {&prompt};
+  const std::vector<at::Tensor> features = train::encode_prompt_images(*session.model, prompts);
+  rollout::SamplingOptions options;
+  options.num_generations = config.rollout.num_generations;
+  options.max_completion_length = config.rollout.max_completion_length;
+  options.temperature = config.rollout.temperature;
+  options.top_k = config.rollout.top_k;
+  options.top_p = config.rollout.top_p;
+  options.ban_image_tokens = config.rollout.ban_image_tokens;
+  options.stop_ids = session.model->stop_ids();
+  options.seed = static_cast<std::uint64_t>(config.seed);
+  const std::vector<std::uint64_t> keys = {0};
+  const rollout::Rollouts rollouts = rollout::generate(*session.model, prompts, features, keys, options,
+                                                       [] { return support::interrupt_requested(); });
+  for (const rollout::Completion& completion : rollouts.completions) {
+    nlohmann::ordered_json row;
+    row["completion"] = completion.text;
+    row["token_ids"] = completion.ids;
+    row["logprobs"] = completion.logprobs;
+    row["finished"] = completion.is_finished;
+    std::cout << dump_line(row);
+  }
+}
+
+}  // namespace
+
+void add_run_commands(CLI::App& app) {
+  add_run_command(app, "train", "Trains with GRPO: samples completions, scores them, improves the policy.",
+                  config::kTrain, [](std::vector<std::string> args) { train::run_grpo(load(std::move(args), config::kTrain)); });
+  add_run_command(app, "sft", "Supervised fine-tuning on the reference answers.", config::kSft,
+                  [](std::vector<std::string> args) { train::run_sft(load(std::move(args), config::kSft)); });
+  add_run_command(app, "eval", "Answers held-out samples and scores them: mean IoU, accuracy, format rate.",
+                  config::kEval, run_eval);
+  add_run_command(app, "generate", "Completions of one prompt: --prompt TEXT [--image FILE …].", config::kGenerate,
+                  run_generate);
+}
+
+}  // namespace graft::cli

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "config/run_config.h"
+#include "data/order.h"
+#include "data/sample.h"
+#include "model/model.h"
+
+namespace graft::train {
+
+// A sample ready for the model.
+struct PromptItem {
+  std::uint64_t index = 0;  // in the data set: the key of its random draws
+  const data::Sample* sample = nullptr;
+  model::Prompt prompt;
+};
+
+// Turns samples into prompts, in a seeded order that does not depend on batch sizes. A sample that cannot be used (its
+// image is corrupt, its prompt too long) is skipped with a warning and counted, or is an error under data.strict. One
+// thread.
+class PromptSource {
+ public:
+  // `samples` must not be empty (UserError). `model` outlives the source.
+  PromptSource(const model::Model& model, const config::DataConfig& options, std::vector<data::Sample> samples,
+               std::uint64_t seed);
+
+  // The next `count` usable samples from position *position of the endless, per-epoch shuffled order; moves *position past
+  // them and adds the skipped ones to *skipped. UserError if a whole epoch has no usable sample.
+  [[nodiscard]] std::vector<PromptItem> draw(std::size_t count, std::int64_t* position, std::int64_t* skipped) const;
+  // The sample at `index` in file order; UserError if it cannot be used.
+  [[nodiscard]] PromptItem at(std::size_t index) const;
+  [[nodiscard]] std::size_t size() const { return samples_.size(); }
+
+ private:
+  const model::Model& model_;
+  config::DataConfig options_;
+  std::vector<data::Sample> samples_;
+  mutable data::EpochOrder order_;  // caches one epoch's permutation
+};
+
+}  // namespace graft::train

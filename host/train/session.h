@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adapt/adapter.h"
+#include "config/run_config.h"
+#include "data/jsonl.h"
+#include "model/model.h"
+#include "plugin/registry.h"
+#include "rewards/rewards.h"
+
+namespace graft::train {
+
+// The parts of a run that the configuration names, opened and composed: family × strategy × checkpoint policy × rewards.
+struct Session {
+  std::unique_ptr<plugin::Registry> registry;
+  std::unique_ptr<model::Model> model;
+  std::unique_ptr<adapt::Adapter> adapter;
+  std::unique_ptr<rewards::RewardSet> rewards;
+};
+
+// A registry with the default search path and the configuration's extra plugin files; registers the tensor services.
+[[nodiscard]] std::unique_ptr<plugin::Registry> open_registry(const std::vector<std::string>& plugin_files);
+
+[[nodiscard]] std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const config::RunConfig& config);
+[[nodiscard]] std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
+                                                               const config::RunConfig& config);
+
+// For training: rewards if asked for, model, and the strategy attached to it.
+[[nodiscard]] Session open_training(const config::RunConfig& config, bool with_rewards);
+
+// Asks the configured checkpoint policy, for micro-batches of `micro_tokens` flat tokens, and installs its decisions.
+void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens);
+
+// For inference: the model, and the adapter at peft.adapter if there is one. Rewards too, if any are configured.
+[[nodiscard]] Session open_inference(const config::RunConfig& config);
+
+// The samples of all files under data.strict; with `limit`, at most that many.
+[[nodiscard]] data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::DataConfig& options,
+                                         std::optional<std::int64_t> limit);
+
+}  // namespace graft::train

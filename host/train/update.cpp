@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/update.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+
+#include "support/error.h"
+#include "support/random.h"
+#include "support/strings.h"
+
+namespace graft::train {
+
+using support::cat;
+
+adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::OptimizerConfig& config) {
+  std::vector<adapt::AdapterTensor> trained;
+  for (const adapt::AdapterTensor& tensor : adapter.tensors()) {
+    if (tensor.is_trained) trained.push_back(tensor);
+  }
+  return {std::move(trained), {config.learning_rate, config.beta1, config.beta2, config.eps, config.weight_decay}};
+}
+
+void seed_dropout(const RunState& state, std::int64_t iteration, std::size_t micro_batch) {
+  support::KeyedRandom random(state.seed, {support::hash_string("dropout"), static_cast<std::uint64_t>(state.step),
+                                           static_cast<std::uint64_t>(iteration), micro_batch});
+  auto generator = at::detail::getDefaultCPUGenerator();
+  generator.set_current_seed(random.next());
+}
+
+std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
+                                             const std::vector<const model::Prompt*>& prompts) {
+  std::vector<const model::PreparedImage*> images;
+  for (const model::Prompt* prompt : prompts) {
+    for (const model::PreparedImage& image : prompt->images) images.push_back(&image);
+  }
+  std::vector<at::Tensor> features(prompts.size());
+  if (images.empty()) return features;
+  model::PassOptions pass;
+  pass.is_training = at::GradMode::is_enabled();
+  const at::Tensor all = model.encode_images(images, pass);  // [sum of n_tokens, D]
+  std::int64_t row = 0;
+  for (std::size_t p = 0; p < prompts.size(); ++p) {
+    std::int64_t rows = 0;
+    for (const model::PreparedImage& image : prompts[p]->images) rows += image.n_tokens;
+    if (rows > 0) features[p] = all.narrow(0, row, rows);
+    row += rows;
+  }
+  return features;
+}
+
+void require_finite(const RunState& state, const char* name, double value) {
+  if (std::isfinite(value)) return;
+  throw support::DivergedError(cat("step ", state.step + 1, ": ", name, " is ", value,
+                                   "; lower optimizer.learning_rate (or raise objective.beta), and continue from the last "
+                                   "checkpoint with train.resume=auto"));
+}
+
+double apply_gradients(adapt::AdamW& optimizer, const RunState& state, const config::OptimizerConfig& config,
+                       double learning_rate) {
+  if (state.step == 0) {
+    const std::vector<std::string> missing = optimizer.without_gradient();
+    if (!missing.empty()) {
+      throw support::UserError(cat(missing.size(), " trained tensors got no gradient in the first step, among them \"",
+                                   missing.front(), "\": they would never change. Take their sites out with "
+                                   "peft.exclude_modules, or choose peft.components that take part in the loss"));
+    }
+  }
+  const double grad_norm = optimizer.clip_grad_norm(config.max_grad_norm);
+  require_finite(state, "grad_norm", grad_norm);
+  optimizer.step(learning_rate);
+  optimizer.zero_grad();
+  return grad_norm;
+}
+
+}  // namespace graft::train

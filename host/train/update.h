@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What GRPO and supervised fine-tuning share around an optimizer step.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "adapt/adapter.h"
+#include "adapt/optimizer.h"
+#include "config/run_config.h"
+#include "model/model.h"
+#include "train/checkpoint.h"
+
+namespace graft::train {
+
+[[nodiscard]] adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::OptimizerConfig& config);
+
+// Keys the generator that dropout draws from, so that a resumed run draws the same.
+void seed_dropout(const RunState& state, std::int64_t iteration, std::size_t micro_batch);
+
+// Vision features of each prompt [N, D], undefined where there is no image: one pass over all images. With autograd if grad
+// mode is on and vision is trained.
+[[nodiscard]] std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
+                                                           const std::vector<const model::Prompt*>& prompts);
+
+// DivergedError if `value` ("loss", "grad_norm") of the step is not finite.
+void require_finite(const RunState& state, const char* name, double value);
+
+// Guard, clip and step. On a run's first step every trained tensor must have a gradient, else UserError. Returns the
+// gradient's norm before clipping; the gradients are gone afterwards.
+double apply_gradients(adapt::AdamW& optimizer, const RunState& state, const config::OptimizerConfig& config,
+                       double learning_rate);
+
+}  // namespace graft::train

@@ -25,6 +25,10 @@ extern "C" {
 
 #define GRAFT_PARAM_TIED 1u /* not stored by itself: the same tensor as `tied_to` */
 
+#define GRAFT_RANDOM_NORMAL 0
+#define GRAFT_RANDOM_ONES 1
+#define GRAFT_RANDOM_ZEROS 2
+
 typedef struct graft_param_decl {
   graft_hdr hdr;
   graft_str name;           /* canonical module path, "model.language_model.layers.0.mlp.up_proj.weight" */
@@ -35,8 +39,8 @@ typedef struct graft_param_decl {
   uint32_t rank;
   int32_t component; /* GRAFT_COMPONENT_* */
   int32_t tied_to;   /* index of another parameter if GRAFT_PARAM_TIED, else -1 */
-  /* How `--init random` fills it: 0 for N(0, 0.02²), 1 for ones, 2 for zeros. */
-  int32_t random_init;
+  int32_t random_init; /* GRAFT_RANDOM_*: how model.init=random fills it */
+  double random_std;   /* of GRAFT_RANDOM_NORMAL; usually initializer_range of config.json */
 } graft_param_decl;
 
 typedef struct graft_site_decl {

@@ -90,6 +90,7 @@ class FamilyDeclarations {
   }
 
   // The rest of the description, in plain values.
+  double initializer_range = 0.02;  // standard deviation of random weights (Init::kNormal)
   std::uint32_t head_site = 0;
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
@@ -101,6 +102,7 @@ class FamilyDeclarations {
 
   // Valid until the next change.
   const graft_family_desc* description() {
+    for (Param& entry : params_) entry.decl.random_std = initializer_range;
     desc_ = {};
     desc_.hdr = GRAFT_HDR(graft_family_desc);
     desc_.params = param_list_.data();

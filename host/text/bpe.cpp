@@ -2,6 +2,7 @@
 #include "text/bpe.h"
 
 #include <cstddef>
+#include <functional>
 #include <queue>
 #include <utility>
 
@@ -93,8 +94,9 @@ Bpe::Bpe(Vocabulary vocabulary, const std::vector<Pair>& merges, bool ignore_mer
   merges_.reserve(merges.size());
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
-    const std::uint64_t key = pair_key(id_of(left, rank), id_of(right, rank));
-    merges_[key] = {static_cast<std::int32_t>(rank), id_of(left + right, rank)};
+    const std::int32_t left_id = id_of(left, rank);
+    const std::int32_t right_id = id_of(right, rank);
+    merges_[pair_key(left_id, right_id)] = {static_cast<std::int32_t>(rank), id_of(left + right, rank)};
   }
   for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
     const auto found = vocabulary_.find(std::string(byte_spelling(static_cast<std::uint8_t>(byte))));

@@ -20,7 +20,7 @@ namespace {
 using nlohmann::json;
 using support::cat;
 
-constexpr std::int32_t kMaxIds = 1 << 22;  // tables are indexed by id; published vocabularies have under 2^18
+constexpr std::int32_t kMaxIds = 4194304;  // tables are indexed by id; published vocabularies have under 2^18
 
 // A value of the file together with the place where it stands ("model.merges[3]"), for messages.
 class Node {
@@ -66,7 +66,7 @@ class Node {
 
   std::int32_t id() const {
     const bool ok = value_->is_number_integer() && *value_ >= 0 && *value_ < kMaxIds;
-    require(ok, cat("a token id, a whole number from 0 to ", kMaxIds - 1));
+    require(ok, "a token id, a whole number from 0 to 4194303");
     return value_->get<std::int32_t>();
   }
 

@@ -18,8 +18,8 @@
 
 namespace graft {
 
-// A JSON value. Members keep the order of the text; of equal keys the last one counts. Accessors throw Error when the value
-// is of another type. Not shared between threads while it is being changed.
+// A JSON value. Members keep the order of the text; of equal keys the last one counts. Accessors throw Error
+// when the value is of another type. Not shared between threads while it is being changed.
 class Json {
  public:
   using Items = std::vector<Json>;
@@ -37,8 +37,8 @@ class Json {
   [[nodiscard]] static Json array(Items items = {}) { return Json(Value(std::move(items))); }
   [[nodiscard]] static Json object(Members members = {}) { return Json(Value(std::move(members))); }
 
-  // Parses a whole text (RFC 8259, UTF-8). Throws Error with the byte offset of the fault; `max_depth` bounds the nesting, so
-  // that a hostile text cannot exhaust the stack.
+  // Parses a whole text (RFC 8259, UTF-8). Throws Error with the byte offset of the fault; `max_depth` bounds
+  // the nesting, so that a hostile text cannot exhaust the stack.
   [[nodiscard]] static Json parse(std::string_view text, int max_depth = 100);
 
   [[nodiscard]] bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
@@ -61,8 +61,10 @@ class Json {
   [[nodiscard]] const Json& at(std::string_view key) const;  // Error if there is none
   [[nodiscard]] bool contains(std::string_view key) const { return find(key) != nullptr; }
 
-  Json& set(std::string_view key, Json value);  // adds or replaces a member; a null value becomes an object first
-  Json& push(Json item);                   // a null value becomes an array first
+  // Adds or replaces a member; a null value becomes an object first.
+  Json& set(std::string_view key, Json value);
+  // Adds an item; a null value becomes an array first.
+  Json& push(Json item);
 
   // One line, no spaces, UTF-8 left as it is. Numbers that JSON lacks (NaN, infinities) are written as null.
   [[nodiscard]] std::string dump() const;
@@ -125,13 +127,20 @@ class Parser {
     skip_space();
     if (pos_ >= text_.size()) fail("unexpected end of the text");
     switch (text_[pos_]) {
-      case '{': return parse_object();
-      case '[': return parse_array();
-      case '"': return Json(parse_string());
-      case 't': return word("true", Json(true));
-      case 'f': return word("false", Json(false));
-      case 'n': return word("null", Json());
-      default: return parse_number();
+      case '{':
+        return parse_object();
+      case '[':
+        return parse_array();
+      case '"':
+        return Json(parse_string());
+      case 't':
+        return word("true", Json(true));
+      case 'f':
+        return word("false", Json(false));
+      case 'n':
+        return word("null", Json());
+      default:
+        return parse_number();
     }
   }
 
@@ -204,14 +213,30 @@ class Parser {
     switch (c) {
       case '"':
       case '\\':
-      case '/': out += c; return;
-      case 'b': out += '\b'; return;
-      case 'f': out += '\f'; return;
-      case 'n': out += '\n'; return;
-      case 'r': out += '\r'; return;
-      case 't': out += '\t'; return;
-      case 'u': append_utf8(out, parse_code_point()); return;
-      default: --pos_; fail("unknown escape in a string");
+      case '/':
+        out += c;
+        return;
+      case 'b':
+        out += '\b';
+        return;
+      case 'f':
+        out += '\f';
+        return;
+      case 'n':
+        out += '\n';
+        return;
+      case 'r':
+        out += '\r';
+        return;
+      case 't':
+        out += '\t';
+        return;
+      case 'u':
+        append_utf8(out, parse_code_point());
+        return;
+      default:
+        --pos_;
+        fail("unknown escape in a string");
     }
   }
 
@@ -330,7 +355,8 @@ inline const Json* Json::find(std::string_view key) const {
 inline const Json& Json::at(std::string_view key) const {
   if (const Json* value = find(key)) return *value;
   throw Error(is_object() ? "missing key \"" + std::string(key) + "\""
-                          : std::string("expected an object with \"") + std::string(key) + "\", found " + type_name());
+                          : std::string("expected an object with \"") + std::string(key) + "\", found " +
+                                type_name());
 }
 
 inline Json& Json::set(std::string_view key, Json value) {
@@ -359,11 +385,21 @@ inline void Json::write_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default: {
         const auto byte = static_cast<unsigned char>(c);
         if (byte < 0x20) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// graft/sdk/model_family.hpp: a model family as a class. Derive from graft::ModelFamily, fill `declare` in open(), and write the
-// forward pass over graft::Exec; plugins/model_families/qwen2_5_vl is a complete one.
+// graft/sdk/model_family.hpp: a model family as a class. Derive from graft::ModelFamily, fill `declare` in
+// open(), and write the forward pass over graft::Exec; plugins/model_families/qwen2_5_vl is a complete one.
 //
 // Hidden states are [T, D]: flat over all tokens, no batch dimension, no padding.
 #ifndef GRAFT_SDK_MODEL_FAMILY_HPP
@@ -22,7 +22,7 @@
 
 namespace graft {
 
-// ---- declarations -------------------------------------------------------------------------------------------------------
+// ---- declarations -----------------------------------------------------------------------------------------
 
 // Collects what a family consists of and owns the texts. Indices are those that Exec takes.
 class FamilyDeclarations {
@@ -76,7 +76,8 @@ class FamilyDeclarations {
   }
 
   // A segment; `parent` is -1 at the top.
-  std::uint32_t segment(std::string name, std::int32_t parent, std::int32_t component, const SegmentCost& cost) {
+  std::uint32_t segment(std::string name, std::int32_t parent, std::int32_t component,
+                        const SegmentCost& cost) {
     Segment& entry = segments_.emplace_back();
     entry.name = std::move(name);
     entry.decl.hdr = GRAFT_HDR(graft_segment_decl);
@@ -154,7 +155,7 @@ class FamilyDeclarations {
   graft_family_desc desc_{};
 };
 
-// ---- execution ----------------------------------------------------------------------------------------------------------
+// ---- execution --------------------------------------------------------------------------------------------
 
 // Borrowed tensors of a call.
 class TensorList {
@@ -197,10 +198,12 @@ class Exec {
     return attend(q, k, v, scale, GRAFT_ATTEND_BLOCKS, 0, ends.data(), ends.size());
   }
 
-  // Runs a member function of the family's class T, `Tensor body(const Exec&, std::uint64_t tag, const TensorList& in)`, as
-  // segment `index`. The body may use nothing but its inputs, parameters and constants: it may run again in backward.
+  // Runs a member function of the family's class T, `Tensor body(const Exec&, std::uint64_t tag, const
+  // TensorList& in)`, as segment `index`. The body may use nothing but its inputs, parameters and constants:
+  // it may run again in backward.
   template <auto Body>
-  [[nodiscard]] Tensor segment(std::uint32_t index, std::uint64_t tag, std::initializer_list<Tensor> inputs) const {
+  [[nodiscard]] Tensor segment(std::uint32_t index, std::uint64_t tag,
+                               std::initializer_list<Tensor> inputs) const {
     graft_tensor in[kMaxInputs];
     if (inputs.size() > kMaxInputs) throw Error(GRAFT_E_INTERNAL, "a segment takes at most 8 inputs");
     std::uint32_t n = 0;
@@ -232,8 +235,9 @@ class Exec {
     });
   }
 
-  [[nodiscard]] Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, double scale, std::int32_t mode,
-                              std::int32_t layer, const std::int64_t* ends, std::size_t n_ends) const {
+  [[nodiscard]] Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, double scale,
+                              std::int32_t mode, std::int32_t layer, const std::int64_t* ends,
+                              std::size_t n_ends) const {
     graft_attention args{};
     args.hdr = GRAFT_HDR(graft_attention);
     args.q = q.get();
@@ -253,7 +257,7 @@ class Exec {
   const graft_exec* raw_;
 };
 
-// ---- the class ----------------------------------------------------------------------------------------------------------
+// ---- the class --------------------------------------------------------------------------------------------
 
 // The texts of a checkpoint directory; absent files are empty.
 class FamilyFiles {
@@ -261,7 +265,9 @@ class FamilyFiles {
   explicit FamilyFiles(const graft_family_files& raw) : raw_(&raw) {}
   [[nodiscard]] std::string_view directory() const { return to_view(raw_->directory); }
   [[nodiscard]] std::string_view config() const { return to_view(raw_->config_json); }
-  [[nodiscard]] std::string_view preprocessor_config() const { return to_view(raw_->preprocessor_config_json); }
+  [[nodiscard]] std::string_view preprocessor_config() const {
+    return to_view(raw_->preprocessor_config_json);
+  }
   [[nodiscard]] std::string_view generation_config() const { return to_view(raw_->generation_config_json); }
   [[nodiscard]] std::string_view tokenizer_config() const { return to_view(raw_->tokenizer_config_json); }
   [[nodiscard]] std::string_view chat_template() const { return to_view(raw_->chat_template); }
@@ -310,8 +316,8 @@ struct DecodeInput {
 template <typename T>
 struct ModelFamilyKind;
 
-// Base class of model families. See graft/model_family.h for what each function has to do. Everything after open() is
-// called by several threads at once.
+// Base class of model families. See graft/model_family.h for what each function has to do. Everything after
+// open() is called by several threads at once.
 class ModelFamily : public Component {
  public:
   template <typename T>
@@ -344,14 +350,17 @@ struct ModelFamilyKind {
     guard(nullptr, [&] { answer = T::probe(Json::parse(to_view(config_json))) ? 1 : 0; });
     return answer;
   }
-  static graft_status open(graft_instance* instance, const graft_family_files* files, graft_error* error) noexcept {
+  static graft_status open(graft_instance* instance, const graft_family_files* files,
+                           graft_error* error) noexcept {
     return guard(error, [&] { self<T>(instance).open(FamilyFiles(*files)); });
   }
-  static graft_status describe(graft_instance* instance, const graft_family_desc** out, graft_error* error) noexcept {
+  static graft_status describe(graft_instance* instance, const graft_family_desc** out,
+                               graft_error* error) noexcept {
     return guard(error, [&] { *out = self<T>(instance).declare.description(); });
   }
-  static graft_status render(graft_instance* instance, graft_str messages_json, std::int32_t add_generation_prompt,
-                             const graft_sink* text, graft_error* error) noexcept {
+  static graft_status render(graft_instance* instance, graft_str messages_json,
+                             std::int32_t add_generation_prompt, const graft_sink* text,
+                             graft_error* error) noexcept {
     return guard(error, [&] {
       write(text, self<T>(instance).render(Json::parse(to_view(messages_json)), add_generation_prompt != 0));
     });
@@ -368,8 +377,8 @@ struct ModelFamilyKind {
     });
   }
   static graft_status expand(graft_instance* instance, const std::int64_t* ids, std::uint64_t n,
-                             const graft_pixels* const* images, std::uint32_t n_images, const graft_sink* expanded,
-                             graft_error* error) noexcept {
+                             const graft_pixels* const* images, std::uint32_t n_images,
+                             const graft_sink* expanded, graft_error* error) noexcept {
     return guard(error, [&] {
       const std::vector<std::int64_t> result =
           self<T>(instance).expand(ids, static_cast<std::size_t>(n), PixelsList(images, n_images));
@@ -387,8 +396,8 @@ struct ModelFamilyKind {
     });
   }
   static graft_status encode_images(graft_instance* instance, const graft_exec* exec,
-                                    const graft_pixels* const* images, std::uint32_t n_images, graft_tensor* out,
-                                    graft_error* error) noexcept {
+                                    const graft_pixels* const* images, std::uint32_t n_images,
+                                    graft_tensor* out, graft_error* error) noexcept {
     return guard(error, [&] {
       *out = self<T>(instance).encode_images(Exec(instance, exec), PixelsList(images, n_images)).release();
     });
@@ -402,8 +411,16 @@ struct ModelFamilyKind {
     });
   }
 
-  static constexpr graft_model_family vtable = {GRAFT_HDR(graft_model_family), &probe,     &open,      &describe,
-                                                &render,  &preprocess, &expand, &positions, &encode_images, &decode};
+  static constexpr graft_model_family vtable = {GRAFT_HDR(graft_model_family),
+                                                &probe,
+                                                &open,
+                                                &describe,
+                                                &render,
+                                                &preprocess,
+                                                &expand,
+                                                &positions,
+                                                &encode_images,
+                                                &decode};
 };
 
 }  // namespace graft

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// graft/sdk/ops.hpp: the usual ATen operators as functions; names, arguments and semantics are ATen's. Included by
-// tensor.hpp. Operators that are not here are called through graft::Op.
+// graft/sdk/ops.hpp: the usual ATen operators as functions; names, arguments and semantics are ATen's.
+// Included by tensor.hpp. Operators that are not here are called through graft::Op.
 #ifndef GRAFT_SDK_OPS_HPP
 #define GRAFT_SDK_OPS_HPP
 
@@ -15,16 +15,16 @@ inline Tensor call(std::string_view name, std::string_view overload, std::initia
   return Op(name, overload)(arguments);
 }
 
-// ---- arithmetic, elementwise, with broadcasting ---------------------------------------------------------------------
+// ---- arithmetic, elementwise, with broadcasting -----------------------------------------------------------
 
-#define GRAFT_SDK_BINARY(function)                                \
-  inline Tensor function(const Tensor& a, const Tensor& b) {      \
-    static const Op op("aten::" #function, "Tensor");             \
-    return op({a, b});                                            \
-  }                                                               \
-  inline Tensor function(const Tensor& a, double b) {             \
-    static const Op op("aten::" #function, "Scalar");             \
-    return op({a, b});                                            \
+#define GRAFT_SDK_BINARY(function)                           \
+  inline Tensor function(const Tensor& a, const Tensor& b) { \
+    static const Op op("aten::" #function, "Tensor");        \
+    return op({a, b});                                       \
+  }                                                          \
+  inline Tensor function(const Tensor& a, double b) {        \
+    static const Op op("aten::" #function, "Scalar");        \
+    return op({a, b});                                       \
   }
 GRAFT_SDK_BINARY(add)
 GRAFT_SDK_BINARY(sub)
@@ -32,10 +32,10 @@ GRAFT_SDK_BINARY(mul)
 GRAFT_SDK_BINARY(div)
 #undef GRAFT_SDK_BINARY
 
-#define GRAFT_SDK_UNARY(function)              \
-  inline Tensor function(const Tensor& x) {    \
-    static const Op op("aten::" #function);    \
-    return op({x});                            \
+#define GRAFT_SDK_UNARY(function)           \
+  inline Tensor function(const Tensor& x) { \
+    static const Op op("aten::" #function); \
+    return op({x});                         \
   }
 GRAFT_SDK_UNARY(neg)
 GRAFT_SDK_UNARY(abs)
@@ -72,7 +72,7 @@ inline Tensor dropout(const Tensor& x, double p, bool is_training) {
   return op({x, p, is_training});
 }
 
-// ---- products, reductions, norms ------------------------------------------------------------------------------------
+// ---- products, reductions, norms --------------------------------------------------------------------------
 
 inline Tensor matmul(const Tensor& a, const Tensor& b) {
   static const Op op("aten::matmul");
@@ -105,7 +105,7 @@ inline Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   return op({x, weight.sizes(), weight, eps});
 }
 
-// ---- shapes: views where possible -----------------------------------------------------------------------------------
+// ---- shapes: views where possible -------------------------------------------------------------------------
 
 inline Tensor view(const Tensor& x, Sizes sizes) {
   static const Op op("aten::view");
@@ -143,7 +143,8 @@ inline Tensor narrow(const Tensor& x, std::int64_t dim, std::int64_t start, std:
   static const Op op("aten::narrow");
   return op({x, dim, start, length});
 }
-inline Tensor slice(const Tensor& x, std::int64_t dim, std::int64_t start, std::int64_t end, std::int64_t step = 1) {
+inline Tensor slice(const Tensor& x, std::int64_t dim, std::int64_t start, std::int64_t end,
+                    std::int64_t step = 1) {
   static const Op op("aten::slice", "Tensor");
   return op({x, dim, start, end, step});
 }
@@ -188,7 +189,7 @@ inline Tensor clone(const Tensor& x) {
   return op({x});
 }
 
-// ---- indexing -------------------------------------------------------------------------------------------------------
+// ---- indexing ---------------------------------------------------------------------------------------------
 
 inline Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
   static const Op op("aten::index_select");
@@ -204,7 +205,7 @@ inline Tensor index_copy(const Tensor& x, std::int64_t dim, const Tensor& index,
   return op({x, dim, index, source});
 }
 
-// ---- dtypes, devices, new tensors -----------------------------------------------------------------------------------
+// ---- dtypes, devices, new tensors -------------------------------------------------------------------------
 
 inline Tensor to(const Tensor& x, DType dtype) {
   static const Op op("aten::to", "dtype");
@@ -240,14 +241,30 @@ inline Tensor upsample_bicubic2d_aa(const Tensor& image, std::int64_t height, st
 
 namespace graft {
 
-inline Tensor operator+(const Tensor& a, const Tensor& b) { return ops::add(a, b); }
-inline Tensor operator-(const Tensor& a, const Tensor& b) { return ops::sub(a, b); }
-inline Tensor operator*(const Tensor& a, const Tensor& b) { return ops::mul(a, b); }
-inline Tensor operator/(const Tensor& a, const Tensor& b) { return ops::div(a, b); }
-inline Tensor operator+(const Tensor& a, double b) { return ops::add(a, b); }
-inline Tensor operator-(const Tensor& a, double b) { return ops::sub(a, b); }
-inline Tensor operator*(const Tensor& a, double b) { return ops::mul(a, b); }
-inline Tensor operator/(const Tensor& a, double b) { return ops::div(a, b); }
+inline Tensor operator+(const Tensor& a, const Tensor& b) {
+  return ops::add(a, b);
+}
+inline Tensor operator-(const Tensor& a, const Tensor& b) {
+  return ops::sub(a, b);
+}
+inline Tensor operator*(const Tensor& a, const Tensor& b) {
+  return ops::mul(a, b);
+}
+inline Tensor operator/(const Tensor& a, const Tensor& b) {
+  return ops::div(a, b);
+}
+inline Tensor operator+(const Tensor& a, double b) {
+  return ops::add(a, b);
+}
+inline Tensor operator-(const Tensor& a, double b) {
+  return ops::sub(a, b);
+}
+inline Tensor operator*(const Tensor& a, double b) {
+  return ops::mul(a, b);
+}
+inline Tensor operator/(const Tensor& a, double b) {
+  return ops::div(a, b);
+}
 
 }  // namespace graft
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// graft/sdk/tensor.hpp: tensors and ATen operators for plugins, over the host's services. Nothing of LibTorch is included
-// or linked; every call goes through the host's dispatcher and records autograd as usual.
+// graft/sdk/tensor.hpp: tensors and ATen operators for plugins, over the host's services. Nothing of LibTorch
+// is included or linked; every call goes through the host's dispatcher and records autograd as usual.
 //
 //   graft::Tensor y = graft::ops::linear(x, weight);
 //   y = y + graft::ops::mul(update, 0.5);
@@ -9,9 +9,9 @@
 #ifndef GRAFT_SDK_TENSOR_HPP
 #define GRAFT_SDK_TENSOR_HPP
 
+#include <graft/tensor.h>
 #include <graft/sdk/error.hpp>
 #include <graft/sdk/plugin.hpp>
-#include <graft/tensor.h>
 
 #include <array>
 #include <cstddef>
@@ -90,7 +90,8 @@ class Tensor {
     return Tensor(raw);
   }
   // A contiguous CPU tensor with a copy of `data` (row-major), or zeros if that is null.
-  [[nodiscard]] static Tensor from_data(DType dtype, const std::int64_t* sizes, std::uint32_t rank, const void* data) {
+  [[nodiscard]] static Tensor from_data(DType dtype, const std::int64_t* sizes, std::uint32_t rank,
+                                        const void* data) {
     graft_tensor raw = nullptr;
     const auto& service = detail::data_service();
     check([&](graft_error* error) {
@@ -98,7 +99,8 @@ class Tensor {
     });
     return Tensor(raw);
   }
-  [[nodiscard]] static Tensor from_data(DType dtype, std::initializer_list<std::int64_t> sizes, const void* data) {
+  [[nodiscard]] static Tensor from_data(DType dtype, std::initializer_list<std::int64_t> sizes,
+                                        const void* data) {
     return from_data(dtype, sizes.begin(), static_cast<std::uint32_t>(sizes.size()), data);
   }
   [[nodiscard]] static Tensor from(const std::vector<std::int64_t>& values) {
@@ -206,18 +208,20 @@ class Value {
 static_assert(sizeof(Value) == sizeof(graft_value) && std::is_standard_layout_v<Value>,
               "lists of values are passed as lists of graft_value");
 
-// An operator overload of the host's ATen. Make it once (static const): the constructor looks it up. Thread-safe.
+// An operator overload of the host's ATen. Make it once (static const): the constructor looks it up.
+// Thread-safe.
 class Op {
  public:
   explicit Op(std::string_view name, std::string_view overload = {}) {
     const auto& service = detail::ops_service();
-    check([&](graft_error* error) { return service.find(&service, to_str(name), to_str(overload), &op_, error); });
+    check([&](graft_error* error) {
+      return service.find(&service, to_str(name), to_str(overload), &op_, error);
+    });
   }
 
-  // The first result. Arguments are in the order of the schema, keyword-only ones too; those left out take its defaults.
-  Tensor operator()(std::initializer_list<Value> arguments) const {
-    return std::move(many<1>(arguments)[0]);
-  }
+  // The first result. Arguments are in the order of the schema, keyword-only ones too; those left out take
+  // its defaults.
+  Tensor operator()(std::initializer_list<Value> arguments) const { return std::move(many<1>(arguments)[0]); }
   // The first N results, or the N elements of a list of tensors.
   template <std::size_t N>
   std::array<Tensor, N> many(std::initializer_list<Value> arguments) const {
@@ -244,7 +248,8 @@ class Op {
     const auto& service = detail::ops_service();
     check([&](graft_error* error) {
       return service.call(&service, op_, reinterpret_cast<const graft_value*>(arguments.begin()),
-                          static_cast<std::uint32_t>(arguments.size()), results, static_cast<std::uint32_t>(n), error);
+                          static_cast<std::uint32_t>(arguments.size()), results,
+                          static_cast<std::uint32_t>(n), error);
     });
   }
   graft_op op_ = nullptr;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,8 +19,8 @@ namespace graft::adapt {
 
 // A tensor that the optimizer trains or that is saved with the adapter.
 struct AdapterTensor {
-  std::string name;  // "<site>.lora_A.weight" for adapter tensors, the base parameter's name for trained base
-                     // parameters
+  std::string
+      name;  // "<site>.lora_A.weight" for adapter tensors, the parameter's name for trained base parameters
   at::Tensor tensor;  // float32 master, leaf; requires_grad if trained
   bool is_trained = true;
   bool is_base = false;        // a base parameter that is trained itself
@@ -28,31 +29,38 @@ struct AdapterTensor {
 };
 
 struct AttachOptions {
-  std::string strategy;  // component name: "lora", "full"
-  nlohmann::json params = nlohmann::json::object();
+  std::string strategy;                              // component name: "lora", "full"
+  nlohmann::json params = nlohmann::json::object();  // as given by the user, without defaults
   TargetSpec targets;
-  std::filesystem::path adapter;  // warm start from this PEFT directory; empty for a fresh one
+  // Warm start from this PEFT directory; empty for a fresh adapter. Its layers and parameters hold: `targets`
+  // is not used, and `params` that differ from the file's win with a warning.
+  std::filesystem::path adapter;
   std::uint64_t seed = 0;
 };
 
 // A PEFT strategy attached to a model: allocates and initialises its parameters, serves as the model's
-// LinearHook, saves and loads them. Attaching sets requires_grad of every base parameter. Control thread
-// only, linear() aside.
+// LinearHook, saves and loads them. Attaching sets requires_grad of every base parameter; destruction
+// unhooks. The model must outlive it. Control thread only, linear() aside.
 class Adapter {
  public:
-  // Selects sites, plans, allocates and hooks into the model. Throws UserError if nothing is trained or a
-  // target matches nothing (naming the nearest site names).
+  // Selects sites, plans, allocates and hooks into the model. Throws UserError if nothing is trained, a
+  // target matches nothing (naming the nearest layers), or a base parameter of a model that is not float32
+  // would be trained.
   static std::unique_ptr<Adapter> attach(model::Model& model, plugin::Registry& registry,
                                          const AttachOptions& options);
   // Attaches the adapter of a PEFT directory for inference or continued training: the strategy is found from
-  // its adapter_config.json (import_config).
+  // its adapter_config.json (import_config). UserError listing every missing, unexpected and misshapen
+  // tensor.
   static std::unique_ptr<Adapter> load(model::Model& model, plugin::Registry& registry,
                                        const std::filesystem::path& directory, std::uint64_t seed = 0);
   ~Adapter();
+  Adapter(const Adapter&) = delete;
+  Adapter& operator=(const Adapter&) = delete;
 
+  // In the order of the model's sites, then of its base parameters.
   [[nodiscard]] const std::vector<AdapterTensor>& tensors() const;
   [[nodiscard]] std::int64_t trained_parameters() const;
-  // A table of matched sites, ranks and parameter counts by component, for people.
+  // A table of the adapted layers and of trained parameters by component, for people.
   [[nodiscard]] std::string summary() const;
   [[nodiscard]] const nlohmann::json& resolved_params() const;
   [[nodiscard]] const std::string& strategy() const;
@@ -60,20 +68,22 @@ class Adapter {
   // was loaded.
   [[nodiscard]] bool base_is_reference() const;
 
-  // Writes PEFT's format: adapter_config.json and adapter_model.safetensors; a strategy that trains base
-  // parameters writes the whole model directory instead. `directory` must not exist; atomic.
+  // Writes PEFT's format: adapter_config.json and adapter_model.safetensors, from which PEFT adapts exactly
+  // the same layers; a strategy that trains base parameters writes the whole model directory instead. Atomic:
+  // an existing directory is replaced.
   void save(const std::filesystem::path& directory) const;
 
-  // Runs `body` with the adapter tensors (and trained base parameters) at their initial values: the reference
-  // policy when base_is_reference() is false. Keeps a copy of the initial values from the first call to
-  // keep_reference() on.
+  // Keeps a copy of all trained tensors as they are now: the reference policy where base_is_reference() is
+  // false.
   void keep_reference();
+  // Runs `body` with these values in place; the current ones are back afterwards, bit for bit, also if it
+  // throws. No graph may be alive across the call. keep_reference() comes first.
   void with_reference(const std::function<void()>& body);
 
  private:
   struct State;
-  explicit Adapter(std::shared_ptr<State> state);
-  std::shared_ptr<State> state_;
+  explicit Adapter(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace graft::adapt

@@ -50,7 +50,9 @@ if(engine_sources)
   target_compile_definitions(graft_engine
     PUBLIC AT_PER_OPERATOR_HEADERS
     PRIVATE GRAFT_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(graft_engine PUBLIC graft_api nlohmann_json::nlohmann_json LibTorch::LibTorch)
+  target_link_libraries(graft_engine
+    PUBLIC graft_api nlohmann_json::nlohmann_json LibTorch::LibTorch
+    PRIVATE PkgConfig::PCRE2)   # adapt/: target patterns
   graft_strict(graft_engine)
 endif()
 

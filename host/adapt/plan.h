@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapt/adapter.h"
+#include "adapt/strategy.h"
+#include "adapt/targeting.h"
+#include "model/model.h"
+
+namespace graft::adapt {
+
+// What a strategy made of a selection.
+struct Plan {
+  std::vector<AdapterTensor> tensors;  // allocated, initialised, requires_grad set
+  std::vector<std::uint32_t> sites;    // adapted ones, ascending
+  std::shared_ptr<StrategyHook> hook;  // null if no site is adapted
+  bool trains_base = false;
+};
+
+// Names under which published files may know each site: its own, then those of its weight's aliases.
+[[nodiscard]] std::vector<std::vector<std::string>> site_names(const std::vector<model::Site>& sites,
+                                                               const std::vector<model::Param>& params);
+
+// The selection of a file's target_modules: a site is selected if any of its names is targeted and none is
+// excluded.
+[[nodiscard]] std::vector<bool> select_by_names(const std::vector<model::Site>& sites,
+                                                const std::vector<std::vector<std::string>>& names,
+                                                const TargetSpec& spec);
+
+// Asks the strategy about every selected site and every base parameter, allocates, and sets requires_grad of
+// all base parameters. Throws UserError if nothing is trained.
+[[nodiscard]] Plan make_plan(const Strategy& strategy, const std::vector<model::Site>& sites,
+                             std::vector<model::Param>& params, const std::vector<bool>& selected_sites,
+                             const std::vector<bool>& selected_params, std::uint64_t seed);
+
+// The table of Adapter::summary().
+[[nodiscard]] std::string summarize(const Strategy& strategy, const Plan& plan,
+                                    const std::vector<model::Site>& sites,
+                                    const std::vector<model::Param>& params);
+
+}  // namespace graft::adapt

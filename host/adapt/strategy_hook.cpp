@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/core/grad_mode.h>
+
+#include <exception>
+#include <utility>
+
+#include "adapt/strategy.h"
+#include "model/slot_errors.h"
+#include "model/tensor_handle.h"
+#include "plugin/host_services.h"
+#include "support/error.h"
+#include "support/strings.h"
+
+namespace graft::adapt {
+namespace {
+
+// The base layer within one call of a plugin. Exceptions wait here while the plugin's frames unwind by
+// status.
+struct BaseCall {
+  const std::function<at::Tensor(const at::Tensor&)>& base;
+  const at::Tensor& weight;
+  std::exception_ptr failure;
+};
+
+graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_tensor* y,
+                          graft_error* error) {
+  auto& call = *static_cast<BaseCall*>(table->context);
+  try {
+    *y = model::give(call.base(model::share(x)));
+    return GRAFT_OK;
+  } catch (...) {
+    call.failure = std::current_exception();
+    return model::report_exception(error, "base layer");
+  }
+}
+
+graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
+  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->weight);
+  return GRAFT_OK;
+}
+
+std::string shape_text(const at::Tensor& tensor) {
+  if (!tensor.defined()) return "no tensor";
+  std::vector<std::string> sizes;
+  for (const auto size : tensor.sizes()) sizes.push_back(std::to_string(size));
+  return support::cat('[', support::join(sizes, ", "), "] ", model::name_of_dtype(tensor.scalar_type()));
+}
+
+}  // namespace
+
+StrategyHook::StrategyHook(const Strategy& strategy, const std::vector<model::Site>& sites)
+    : sites_(sites.size()),
+      declared_(sites),
+      strategy_(strategy.name()),
+      instance_(strategy.instance()),
+      table_(&strategy.table()) {}
+
+void StrategyHook::adapt_site(std::uint32_t site, std::vector<at::Tensor> params) {
+  auto adapted = std::make_unique<AdaptedSite>();
+  adapted->name = declared_.at(site).name;
+  adapted->who = support::cat("PEFT strategy \"", strategy_, "\" at ", adapted->name);
+  adapted->view = site_view(declared_[site]);
+  adapted->view.name = plugin::view(adapted->name);
+  adapted->out_features = declared_[site].out_features;
+  adapted->params = std::move(params);
+  for (const auto& param : adapted->params) adapted->handles.push_back(model::lend(param));
+  sites_[site] = std::move(adapted);
+}
+
+bool StrategyHook::covers(std::uint32_t site) const {
+  return site < sites_.size() && sites_[site] != nullptr;
+}
+
+at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
+                                const std::function<at::Tensor(const at::Tensor&)>& base,
+                                const at::Tensor& weight, const model::PassOptions& options) {
+  if (!options.adapters_enabled || !covers(site)) return base(x);
+  const auto& adapted = *sites_[site];
+  BaseCall base_call{base, weight, nullptr};
+  const graft_base_linear base_table{GRAFT_HDR(graft_base_linear), &base_call, &base_forward, &base_weight};
+  const graft_peft_call call{.hdr = GRAFT_HDR(graft_peft_call),
+                             .site = &adapted.view,
+                             .x = model::lend(x),
+                             .base = &base_table,
+                             .params = adapted.handles.data(),
+                             .n_params = static_cast<std::uint32_t>(adapted.handles.size()),
+                             .is_training = options.is_training ? 1 : 0};
+
+  const at::AutoGradMode restore_grad_mode(at::GradMode::is_enabled());  // a plugin may change it and forget
+  graft_tensor result = nullptr;
+  plugin::call(adapted.who, [&](graft_error* error) {
+    const auto status = table_->linear(instance_->raw(), &call, &result, error);
+    if (status != GRAFT_OK && base_call.failure) std::rethrow_exception(base_call.failure);
+    return status;
+  });
+  auto y = model::take(result);
+  if (!y.defined() || y.dim() != x.dim() || y.size(-1) != adapted.out_features || y.size(0) != x.size(0) ||
+      y.scalar_type() != x.scalar_type()) {
+    throw support::PluginError(support::cat(adapted.who, " returned ", shape_text(y), " for an input of ",
+                                            shape_text(x), "; expected ", adapted.out_features,
+                                            " columns and the input's dtype"));
+  }
+  return y;
+}
+
+std::vector<at::Tensor> StrategyHook::trained_tensors(std::uint32_t site) const {
+  std::vector<at::Tensor> trained;
+  if (!covers(site)) return trained;
+  for (const auto& param : sites_[site]->params) {
+    if (param.requires_grad()) trained.push_back(param);
+  }
+  return trained;
+}
+
+}  // namespace graft::adapt

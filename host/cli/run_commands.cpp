@@ -34,7 +34,8 @@ namespace {
 // errors are the same everywhere.
 void add_run_command(CLI::App& app, const char* name, const char* description, config::Command command,
                      std::function<void(std::vector<std::string>)> body) {
-  CLI::App* sub = app.add_subcommand(name, description)->prefix_command()->set_help_flag();
+  CLI::App* sub = app.add_subcommand(name, description)->prefix_command();
+  sub->set_help_flag();
   sub->callback([sub, name, description, command, body] {
     std::vector<std::string> args = sub->remaining();
     if (std::find(args.begin(), args.end(), "--help") != args.end() ||

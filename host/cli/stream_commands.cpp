@@ -3,7 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -141,8 +140,7 @@ void run_score(const StreamOptions& options) {
     const rewards::Scores scores = set.score({&item, 1}, 0);
     nlohmann::ordered_json result;
     for (std::size_t k = 0; k < set.components().size(); ++k) {
-      const double value = scores.values[0][k];
-      result["scores"][set.components()[k]] = std::isnan(value) ? nlohmann::ordered_json(nullptr) : value;
+      result["scores"][set.components()[k]] = rewards::score_json(scores.values[0][k]);
     }
     for (std::size_t r = 0; r < set.names().size(); ++r) {
       result["status"][set.names()[r]] = status_word(scores.statuses[0][r]);

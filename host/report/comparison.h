@@ -12,9 +12,9 @@ namespace graft::report {
 [[nodiscard]] std::string compare_summaries(const std::vector<std::filesystem::path>& files,
                                             const std::vector<std::string>& titles);
 
-// A picture of the first `count` samples that both evaluations (samples.jsonl of `graft eval`) answered and whose boxes
-// differ most in IoU: each image enlarged, with the reference box and the boxes before and after, and their IoU. Boxes are
-// read from the completions' last four numbers in brackets, in the pixels of the processed image, and drawn over the image file.
+// A picture of `count` samples that both evaluations (samples.jsonl of `graft eval`) answered, before above after: each image
+// enlarged, the reference box green, the answer's box magenta, with its IoU. The samples are those in the middle when ordered by
+// gain, typical ones. Answers are read as pixels of the processed image.
 void draw_comparison(const std::filesystem::path& before, const std::filesystem::path& after, std::size_t count,
                      const std::filesystem::path& png);
 

@@ -212,4 +212,9 @@ Scores RewardSet::score(std::span<const Item> items, std::uint64_t step) const {
   return scores;
 }
 
+nlohmann::ordered_json score_json(double value) {
+  if (std::isnan(value)) return nullptr;
+  return value;
+}
+
 }  // namespace graft::rewards

@@ -61,4 +61,7 @@ class RewardSet {
   std::unique_ptr<State> state_;
 };
 
+// A score for JSON output: null where there is none.
+[[nodiscard]] nlohmann::ordered_json score_json(double value);
+
 }  // namespace graft::rewards

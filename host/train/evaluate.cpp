@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "rollout/rollout.h"
 #include "support/error.h"
@@ -30,8 +29,7 @@ nlohmann::ordered_json sample_row(const PromptItem& item, const rollout::Complet
   result["completion"] = completion.raw_text;
   result["finished"] = completion.is_finished;
   for (std::size_t k = 0; k < rewards.components().size(); ++k) {
-    const double value = scores.values[row][k];
-    result["scores"][rewards.components()[k]] = std::isnan(value) ? nlohmann::ordered_json(nullptr) : value;
+    result["scores"][rewards.components()[k]] = rewards::score_json(scores.values[row][k]);
   }
   for (std::size_t r = 0; r < rewards.names().size(); ++r) {
     if (!scores.reasons[row][r].empty()) result["reasons"][rewards.names()[r]] = scores.reasons[row][r];

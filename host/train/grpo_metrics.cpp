@@ -147,8 +147,7 @@ nlohmann::ordered_json completion_table(const RunState& state, const std::vector
     row["completion"] = completion.raw_text;
     row["solution"] = sample.solution;
     for (std::size_t k = 0; k < rewards.components().size(); ++k) {
-      const double value = scores.values[i][k];
-      row["rewards"][rewards.components()[k]] = std::isnan(value) ? nlohmann::ordered_json(nullptr) : value;
+      row["rewards"][rewards.components()[k]] = rewards::score_json(scores.values[i][k]);
     }
     for (std::size_t r = 0; r < rewards.names().size(); ++r) {
       if (!scores.reasons[i][r].empty()) row["reasons"][rewards.names()[r]] = scores.reasons[i][r];

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/sft.h"
 
+#include <ATen/ops/div.h>
+#include <ATen/ops/neg.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -44,7 +47,7 @@ nlohmann::ordered_json SftTrainer::step() {
     options.with_entropy = true;
     options.pass.is_training = true;
     const objective::TokenLogprobs scored = objective::completion_logprobs(model_, groups, options);
-    const at::Tensor loss = -scored.logprobs.sum() / static_cast<double>(answer_tokens);
+    const at::Tensor loss = scored.logprobs.sum().neg().div(static_cast<double>(answer_tokens));
     const double value = loss.item<double>();
     require_finite(state_, "loss", value);
     loss.backward();

@@ -5,13 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <unordered_set>
 #include <vector>
 
 namespace graft::model {
 
 // What differs between passes over the same model. One per forward pass; recompute nodes keep it alive.
 struct PassOptions {
-  bool is_training = false;     // dropout applies
+  bool is_training = false;      // dropout applies
   bool adapters_enabled = true;  // false: the base model (reference of a fresh adapter)
   bool allow_recompute = true;   // the checkpoint policy applies; rollouts switch it off
 };
@@ -24,8 +25,8 @@ class LinearHook {
   [[nodiscard]] virtual bool covers(std::uint32_t site) const = 0;
   // y [T, out] for x [T, in]; `base` computes the base layer of a given input, `weight` is its weight.
   virtual at::Tensor linear(std::uint32_t site, const at::Tensor& x,
-                            const std::function<at::Tensor(const at::Tensor&)>& base, const at::Tensor& weight,
-                            const PassOptions& options) = 0;
+                            const std::function<at::Tensor(const at::Tensor&)>& base,
+                            const at::Tensor& weight, const PassOptions& options) = 0;
   // The trained tensors that linear() uses at this site: explicit inputs of recompute nodes.
   [[nodiscard]] virtual std::vector<at::Tensor> trained_tensors(std::uint32_t site) const = 0;
 };
@@ -36,34 +37,36 @@ using SegmentBody = std::function<std::vector<at::Tensor>(const std::vector<at::
 class SegmentHook {
  public:
   virtual ~SegmentHook() = default;
-  // Runs `body` on `inputs`, now and perhaps again in backward. The trained tensors that the body uses are found with
-  // TouchedTensors while it runs.
+  // Runs `body` on `inputs`, now and perhaps again in backward. The trained tensors that the body uses are
+  // found with TouchedTensors while it runs.
   virtual std::vector<at::Tensor> run(std::uint32_t segment, const SegmentBody& body,
                                       const std::vector<at::Tensor>& inputs) = 0;
 };
 
-// Records which trained tensors (base parameters and adapters) code on this thread uses, so that a recompute node can
-// make them explicit inputs. Scopes nest; an inner scope reports to the outer ones too.
+// Records which trained tensors (base parameters and adapters) code on this thread uses, so that a recompute
+// node can make them explicit inputs. Scopes nest; an inner scope reports to the outer ones too.
 class TouchedTensors {
  public:
   TouchedTensors();
   ~TouchedTensors();
   TouchedTensors(const TouchedTensors&) = delete;
   TouchedTensors& operator=(const TouchedTensors&) = delete;
-  static void note(const at::Tensor& tensor);                 // ignored unless it requires a gradient
+  static void note(const at::Tensor& tensor);                    // ignored unless it requires a gradient
   [[nodiscard]] const std::vector<at::Tensor>& tensors() const;  // each once, in order of first use
 
  private:
   std::vector<at::Tensor> tensors_;
+  std::unordered_set<const void*> seen_;  // addresses of tensors_
   TouchedTensors* outer_;
 };
 
-// The decoder's attention over the sequences of one pass. Implementations: model/attention.h (training and scoring),
-// model/kv_cache.h (prefill and decode).
+// The decoder's attention over the sequences of one pass. Implementations: model/attention.h (training and
+// scoring), model/kv_cache.h (prefill and decode).
 class SequenceAttention {
  public:
   virtual ~SequenceAttention() = default;
-  // q [T, H, d], k and v [T, Hkv, d] -> [T, H, d]. May be called again for a layer (recomputation) and from autograd threads.
+  // q [T, H, d], k and v [T, Hkv, d] -> [T, H, d]. May be called again for a layer (recomputation) and from
+  // autograd threads.
   virtual at::Tensor attend(std::int32_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             double scale) = 0;
 };

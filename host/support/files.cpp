@@ -124,12 +124,16 @@ std::string read_file(const fs::path& path) {
 }
 
 void write_file_atomic(const fs::path& path, std::string_view bytes) {
+  write_file_atomic(path, std::span(&bytes, 1));
+}
+
+void write_file_atomic(const fs::path& path, std::span<const std::string_view> pieces) {
   std::string name = cat(path, kTemporaryMark, "XXXXXX");
   const int fd = ::mkostemp(name.data(), O_CLOEXEC);
   if (fd < 0) fail("write", path);
   try {
     const Descriptor file(fd);
-    write_all(fd, bytes, path);
+    for (const std::string_view bytes : pieces) write_all(fd, bytes, path);
     if (::fchmod(fd, usual_mode(0666)) != 0) fail("set the permissions of", path);
     if (::fsync(fd) != 0 && errno != EINVAL) fail("flush", path);
   } catch (...) {

@@ -19,6 +19,8 @@ std::string read_file(const std::filesystem::path& path);
 
 // Replaces `path` by a file with these bytes. The parent directory must exist.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+// The same for bytes that lie in several places, one after the other.
+void write_file_atomic(const std::filesystem::path& path, std::span<const std::string_view> pieces);
 
 // Writes a file in place, without flushing it to the disk: for files inside an AtomicDirectory. An existing
 // file is overwritten.

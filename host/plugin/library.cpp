@@ -188,6 +188,16 @@ const Library& load_library(const std::filesystem::path& file, const graft_host*
   return open_library(path, host);
 }
 
+std::vector<Component> components_of(const Library& library) {
+  std::vector<Component> components;
+  for (const auto& loaded : library.components) {
+    const graft_component& table = loaded->table;
+    components.push_back({&table, loaded->self, std::string(view(table.kind)), std::string(view(table.name)),
+                          std::string(view(table.version)), std::string(view(table.summary)), library.path});
+  }
+  return components;
+}
+
 std::chrono::milliseconds load_limit() {
   const char* text = std::getenv("GRAFT_PLUGIN_LOAD_SECONDS");
   if (text == nullptr || *text == '\0') return std::chrono::seconds(20);

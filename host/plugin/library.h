@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "plugin/registry.h"
+
 namespace graft::plugin {
 
 // A component as the host works with it.
@@ -37,6 +39,9 @@ const Library& open_library(const std::filesystem::path& path, const graft_host*
 // calls return the first result.
 const Library& load_library(const std::filesystem::path& file, const graft_host* host,
                             std::chrono::milliseconds limit);
+
+// The components of a library, as the registry hands them out.
+std::vector<Component> components_of(const Library& library);
 
 // How long a library may take to load: GRAFT_PLUGIN_LOAD_SECONDS, 20 if it is not set.
 std::chrono::milliseconds load_limit();

@@ -65,12 +65,8 @@ struct Registry::State {
   int next_rank = 0;
 
   void open(const std::filesystem::path& file, int rank) {
-    const Library& library = load_library(file, host, load_limit());
-    for (const auto& loaded : library.components) {
-      const graft_component& table = loaded->table;
-      entries.push_back({Component{&table, loaded->self, std::string(view(table.kind)), std::string(view(table.name)),
-                                   std::string(view(table.version)), std::string(view(table.summary)), library.path},
-                         rank});
+    for (Component& component : components_of(load_library(file, host, load_limit()))) {
+      entries.push_back({std::move(component), rank});
     }
   }
 

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <graft/peft.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "plugin/check_context.h"
+#include "plugin/host_services.h"
+#include "support/strings.h"
+
+namespace graft::plugin {
+namespace {
+
+using support::cat;
+
+const graft_peft& vtable(const Component& component) {
+  return component.interface<graft_peft>(GRAFT_INTERFACE_PEFT);
+}
+
+std::string check_param(const graft_peft_param& param) {
+  const std::string_view name = view(param.name);
+  if (name.empty() || !support::is_utf8(name)) return "has no name in UTF-8";
+  if (param.rank > 8 || (param.rank > 0 && param.sizes == nullptr)) return cat(name, " has rank ", param.rank);
+  for (std::uint32_t i = 0; i < param.rank; ++i) {
+    if (param.sizes[i] <= 0) return cat(name, ".sizes[", i, "] is ", param.sizes[i], ", expected at least 1");
+  }
+  if (param.dtype < GRAFT_DTYPE_DEFAULT || param.dtype > GRAFT_BOOL) return cat(name, ".dtype is ", param.dtype);
+  if (param.init < GRAFT_INIT_ZEROS || param.init > GRAFT_INIT_NORMAL) {
+    return cat(name, ".init is ", param.init, ", expected GRAFT_INIT_*");
+  }
+  if (!std::isfinite(param.init_scale) || param.init_scale < 0) return cat(name, ".init_scale is ", param.init_scale);
+  return {};
+}
+
+// Names and sizes as text: what must not change while the instance lives.
+std::string summary(const graft_peft_param* const* params, std::uint32_t n) {
+  std::string text;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    text += cat(view(params[i]->name), " [");
+    for (std::uint32_t k = 0; k < params[i]->rank; ++k) text += cat(params[i]->sizes[k], ",");
+    text += "] ";
+  }
+  return text;
+}
+
+struct Plan {
+  const graft_peft_param* const* params = nullptr;
+  std::uint32_t n = 0;
+  std::string text;
+};
+
+std::string check_plan_site(const CheckContext& context, const Instance& peft) {
+  const graft_peft& table = vtable(context.component);
+  support::KeyedRandom random = context.random("sites");
+  std::vector<Plan> plans;
+  std::vector<std::string> names;
+  for (int i = 0; i < 50; ++i) names.push_back(cat("model.layers.", i, ".self_attn.q_proj"));
+  for (const std::string& name : names) {
+    graft_site site{};
+    site.hdr = GRAFT_HDR(graft_site);
+    site.name = view(name);
+    site.in_features = random.between(1, 8192);
+    site.out_features = random.between(1, 8192);
+    site.component = GRAFT_COMPONENT_LANGUAGE;
+    site.has_bias = static_cast<std::int32_t>(random.below(2));
+    Plan plan;
+    call("plan_site()", [&](graft_error* error) {
+      return table.plan_site(peft.raw(), &site, &plan.params, &plan.n, error);
+    });
+    std::set<std::string_view> seen;
+    for (std::uint32_t i = 0; i < plan.n; ++i) {
+      const std::string problem = check_param(*plan.params[i]);
+      if (!problem.empty()) return cat("parameter ", i, " of ", name, " ", problem);
+      if (!seen.insert(view(plan.params[i]->name)).second) return cat("parameter ", i, " has the name of another one");
+    }
+    plan.text = summary(plan.params, plan.n);
+    plans.push_back(plan);
+  }
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    if (summary(plans[i].params, plans[i].n) != plans[i].text) {
+      return cat("the plan of ", names[i], " changed when later sites were planned; expected it to stay valid until "
+                 "the instance is destroyed");
+    }
+  }
+  return {};
+}
+
+std::string check_plan_base_param(const CheckContext& context, const Instance& peft) {
+  const graft_peft& table = vtable(context.component);
+  const std::array<std::int64_t, 2> sizes = {64, 32};
+  for (const std::int32_t is_selected : {0, 1}) {
+    graft_base_param param{};
+    param.hdr = GRAFT_HDR(graft_base_param);
+    constexpr std::string_view kName = "model.layers.0.input_layernorm.weight";
+    param.name = view(kName);
+    param.sizes = sizes.data();
+    param.rank = 2;
+    param.component = GRAFT_COMPONENT_LANGUAGE;
+    param.site = -1;
+    param.is_selected = is_selected;
+    std::int32_t is_trained = -1;
+    call("plan_base_param()", [&](graft_error* error) {
+      return table.plan_base_param(peft.raw(), &param, &is_trained, error);
+    });
+    if (is_trained != 0 && is_trained != 1) return cat("is_trained is ", is_trained, ", expected 0 or 1");
+  }
+  return {};
+}
+
+std::string import(const CheckContext& context, std::string_view adapter_config) {
+  std::string params;
+  const graft_sink sink = string_sink(params);
+  call("import_config()", [&](graft_error* error) {
+    return vtable(context.component).import_config(view(adapter_config), &sink, error);
+  });
+  return params;
+}
+
+// What is exported is imported to parameters that make the same configuration again.
+std::string check_config(const CheckContext& context, const Instance& peft) {
+  const graft_peft& table = vtable(context.component);
+  const auto exported = [&](const Instance& instance) {
+    std::string text;
+    const graft_sink sink = string_sink(text);
+    call("export_config()",
+         [&](graft_error* error) { return table.export_config(instance.raw(), &sink, error); });
+    return nlohmann::json::parse(text);
+  };
+  const nlohmann::json first = exported(peft);
+  if (!first.is_object() || !first.contains("peft_type")) {
+    return cat("export_config() wrote ", first.dump(), ", expected an object with \"peft_type\"");
+  }
+  if (table.import_config == nullptr) return {};
+  const nlohmann::json params = nlohmann::json::parse(import(context, first.dump()));
+  Registry registry(context.host);
+  const auto again = registry.create(context.component, params, "imported");
+  if (exported(*again) != first) {
+    return cat("exported ", first.dump(), ", but after importing it ", exported(*again).dump());
+  }
+  return {};
+}
+
+std::string check_hostile_import(const CheckContext& context) {
+  std::vector<std::string> texts = hostile_texts(context.random("adapter_config"));
+  texts.insert(texts.end(), {"{}", "[]", R"({"peft_type": 7})", R"({"peft_type": "NO_SUCH_METHOD"})"});
+  for (const std::string& text : texts) {
+    std::string params;
+    try {
+      params = import(context, text);
+    } catch (const std::exception&) {
+      continue;  // a refusal, as expected
+    }
+    if (!nlohmann::json::parse(params, nullptr, false).is_object()) {
+      return cat("import_config(`", text.substr(0, 80), "`) succeeded with `", params.substr(0, 80),
+                 "`, expected a refusal or a JSON object");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+void check_peft(CheckContext& context) {
+  const std::shared_ptr<Instance> peft = default_instance(context);
+  if (peft == nullptr) return;
+  const graft_peft& table = vtable(context.component);
+  if (table.plan_site != nullptr) context.check("sites", [&] { return check_plan_site(context, *peft); });
+  if (table.plan_base_param != nullptr) {
+    context.check("base parameters", [&] { return check_plan_base_param(context, *peft); });
+  }
+  if (table.export_config != nullptr) context.check("adapter_config", [&] { return check_config(context, *peft); });
+  if (table.import_config != nullptr) context.check("hostile import", [&] { return check_hostile_import(context); });
+}
+
+}  // namespace graft::plugin

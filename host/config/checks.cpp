@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 #include <string_view>
+#include <tuple>
 
 #include "support/error.h"
 #include "support/strings.h"
@@ -111,7 +112,7 @@ class Checker {
   }
 
   void check_data() const {
-    std::ignore = train_files(c_.data);
+    if (command_ != kEval) std::ignore = train_files(c_.data);
     std::ignore = eval_files(c_.data);
     if (c_.data.question_template.empty())
       fail("data.question_template", "is empty; expected text with {question}");

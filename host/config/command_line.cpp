@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "config/flags.h"
 #include "config/json.h"
 #include "config/run_schema.h"
 #include "support/error.h"
@@ -23,39 +24,12 @@ struct Flag {
   std::string origin;  // as the user wrote it, shortened
 };
 
-// Flags of TRL and VLM-R1 that have no counterpart, with what to do instead.
-constexpr std::pair<const char*, const char*> kForeignFlags[] = {
-    {"attn_implementation", "attention is built in"},
-    {"dataset_name", "give JSONL files with data.train=FILE (--data_file_paths)"},
-    {"deepspeed", "leave it out"},
-    {"fp16", "use --bf16 true or model.dtype=float32"},
-    {"gradient_checkpointing_kwargs", "checkpointing is always equal to the non-reentrant kind"},
-    {"is_reward_customized_from_vlm_module", "name rewards with --reward_funcs"},
-    {"log_completions", "leave it out"},
-    {"num_train_epochs", "the length of a run is train.steps (--max_steps)"},
-    {"optim", "the optimizer is AdamW"},
-    {"report_to", "metrics are written to metrics.jsonl in output_dir"},
-    {"reward_method", "name rewards with --reward_funcs"},
-    {"run_name", "choose output_dir"},
-    {"task_type", "set data.question_template"},
-    {"trust_remote_code", "models come from model family plugins"},
-    {"use_vllm", "rollouts are built in"},
-    {"val_split_ratio", "give evaluation data with data.eval=FILE"},
-};
-
 std::string commands_text(unsigned commands) {
   std::vector<std::string> names;
   for (const Command command : {kTrain, kSft, kEval, kGenerate}) {
     if ((commands & command) != 0) names.push_back(cat("graft ", command_name(command)));
   }
   return support::join(names, ", ");
-}
-
-std::optional<bool> parse_bool(std::string_view text) {
-  const std::string word = support::to_lower(text);
-  if (word == "true") return true;
-  if (word == "false") return false;
-  return std::nullopt;
 }
 
 bool is_flag(const std::string& arg) {
@@ -72,35 +46,6 @@ std::string override_path(const std::string& arg) {
   if (std::isalpha(static_cast<unsigned char>(arg[0])) == 0) return {};
   if (!std::all_of(arg.begin(), arg.begin() + static_cast<std::ptrdiff_t>(equals), is_name)) return {};
   return arg.substr(0, equals);
-}
-
-json json_or_text(const std::string& text) {
-  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return value.is_discarded() ? json(text) : value;
-}
-
-// The value a user means by `text` where `schema` is expected (null schema: a free-form place).
-json parse_value(const Schema* schema, const std::string& text) {
-  if (schema == nullptr || schema->types == 0) return json_or_text(text);
-  const unsigned types = schema->types;
-  if ((types & kNull) != 0 && text == "null") return nullptr;
-  if ((types & kBoolean) != 0) {
-    if (const auto value = parse_bool(text)) return *value;
-  }
-  if ((types & kArray) != 0) {
-    json value = json_or_text(text);
-    if (value.is_array() || (value.is_object() && schema->wraps_single)) return value;
-    return schema->wraps_single ? json(support::split(text, ',')) : json(text);
-  }
-  if ((types & kString) != 0) {
-    if (!text.starts_with('"')) return text;  // 007 or true may be meant as a name
-    json value = json_or_text(text);
-    return value.is_string() ? value : json(text);
-  }
-  double number = 0;
-  if ((types & kNumber) != 0 && !json::accept(text) && support::parse_number(text, number))
-    return number;  // ".5"
-  return json_or_text(text);
 }
 
 class Applier {
@@ -246,10 +191,10 @@ class Applier {
   // A lora_* flag must reach a strategy that reads it.
   void finish_lora() const {
     if (lora_flags_.empty()) return;
-    const std::string strategy = effective("peft.strategy").get<std::string>();
-    if (strategy == "lora") return;
-    throw UserError(cat(lora_flags_.front(), ": has no effect, because peft.strategy is \"", strategy,
-                        "\"; add --use_peft true (peft.strategy=lora) or leave the lora_* flags out"));
+    const json strategy = effective("peft.strategy");
+    if (!strategy.is_string() || strategy == "lora") return;  // not a string: reported by the validation
+    throw UserError(cat(lora_flags_.front(), ": has no effect, because peft.strategy is ", shown(strategy),
+                        "; add --use_peft true (peft.strategy=lora) or leave the lora_* flags out"));
   }
 
   // TRL counts completions on a device; a micro-batch here is whole groups of completions.
@@ -290,10 +235,11 @@ class Applier {
   void finish_reward_weights() {
     if (!reward_weights_) return;
     const std::vector<std::string>& weights = non_empty(*reward_weights_);
-    const json rewards = target_.value("rewards", json::array());
-    if (!rewards.is_array() || rewards.size() != weights.size()) {
+    json& rewards = target_["rewards"];
+    if (!rewards.is_array()) rewards = rewards.is_null() ? json::array() : json::array({rewards});
+    if (rewards.size() != weights.size()) {
       throw UserError(cat(reward_weights_->origin, ": gives ", weights.size(), " weights for ",
-                          rewards.is_array() ? rewards.size() : 1, " rewards; expected one each"));
+                          rewards.size(), " rewards; expected one each"));
     }
     for (std::size_t i = 0; i < weights.size(); ++i) {
       assign(cat("rewards.", i, ".weight"), json_or_text(weights[i]), reward_weights_->origin);
@@ -358,32 +304,6 @@ class Applier {
     return item;
   }
 
-  [[noreturn]] void unknown_key(const std::string& path, const std::string& origin) const {
-    const std::vector<std::string> names = key_names(run_schema().root);
-    std::string advice = support::did_you_mean(path, names);
-    if (advice.empty() && path.find('.') != std::string::npos) {
-      advice = support::did_you_mean(path.substr(path.rfind('.') + 1), names);
-    }
-    throw UserError(cat(origin, ": unknown key \"", path, "\"",
-                        advice.empty() ? "; `graft config reference` lists all keys" : advice));
-  }
-
-  [[noreturn]] static void unknown_flag(const std::string& name) {
-    for (const auto& [foreign, advice] : kForeignFlags) {
-      if (name == foreign) throw UserError(cat("--", name, ": has no counterpart in graft; ", advice));
-    }
-    std::vector<std::string> names;
-    for (const SpecialFlag& flag : special_flags()) names.emplace_back(flag.name);
-    for (const KeyInfo& key : run_schema().keys) {
-      if (!key.flag.empty()) names.push_back(key.flag);
-      names.push_back(key.path);
-    }
-    std::string near = support::nearest_name(name, names);
-    throw UserError(cat("--", name, ": unknown flag",
-                        near.empty() ? "; `graft config reference` lists all flags"
-                                     : cat("; did you mean \"--", near, "\"?")));
-  }
-
   // The value that validation will see: as written so far, else the default.
   json effective(const std::string& path) const {
     if (const json::json_pointer at = pointer(path); target_.contains(at)) return target_.at(at);
@@ -425,32 +345,6 @@ class Applier {
 };
 
 }  // namespace
-
-const std::vector<SpecialFlag>& special_flags() {
-  static const std::vector<SpecialFlag> flags = {
-      {"bf16", "model.dtype: bfloat16 or float32"},
-      {"data_file_paths", "data.train (data.eval for graft eval): files joined by ':'"},
-      {"freeze_vision_modules", "peft.components: language, or language, vision and projector"},
-      {"gradient_accumulation_steps",
-       "train.prompts_per_step: this many micro-batches (train.batch_size for graft sft)"},
-      {"gradient_checkpointing", "checkpoint_policy.name: full or none"},
-      {"image_folders", "data.image_root: directories joined by ':'"},
-      {"lora_alpha", "peft.params.alpha"},
-      {"lora_dropout", "peft.params.dropout"},
-      {"lora_r", "peft.params.r"},
-      {"lora_target_modules", "peft.target_modules: names, or all-linear"},
-      {"lr_scheduler_type", "optimizer.schedule"},
-      {"per_device_train_batch_size",
-       "train.micro_prompts: this many completions, a multiple of num_generations (train.micro_batch_size "
-       "for graft sft)"},
-      {"resume_from_checkpoint", "train.resume: true (auto), false (never) or a directory"},
-      {"reward_funcs", "rewards, by name"},
-      {"reward_weights", "the weight of each reward"},
-      {"scale_rewards", "objective.scale_rewards"},
-      {"use_peft", "peft.strategy: lora or full"},
-  };
-  return flags;
-}
 
 std::optional<std::string> take_config_flag(std::vector<std::string>& args) {
   std::optional<std::string> file;

@@ -14,15 +14,6 @@
 
 namespace graft::config {
 
-// A flag that stands for something else than the one key with its name in `run_keys.h`.
-struct SpecialFlag {
-  const char* name;
-  const char* meaning;  // for tables: what it sets
-};
-
-// In alphabetical order.
-[[nodiscard]] const std::vector<SpecialFlag>& special_flags();
-
 // Removes `--config FILE` (or `--config=FILE`) from the arguments and returns FILE. UserError if it is given
 // twice.
 [[nodiscard]] std::optional<std::string> take_config_flag(std::vector<std::string>& args);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "config/command_line.h"
+#include "config/flags.h"
 #include "config/json.h"
 #include "config/run_schema.h"
 #include "support/strings.h"

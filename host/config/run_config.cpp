@@ -107,6 +107,7 @@ std::vector<DataFile> train_files(const DataConfig& data) {
 }
 
 std::vector<DataFile> eval_files(const DataConfig& data) {
+  if (data.eval.empty()) return {};
   if (!data.eval_image_root.empty()) {
     return pair_files(data.eval, data.eval_image_root, "data.eval", "data.eval_image_root");
   }

@@ -90,7 +90,7 @@ class Parser {
       std::error_code error;
       if (!std::filesystem::is_regular_file(path, error)) {
         fail(cat("the image ", path,
-                 error || std::filesystem::exists(path, error) ? " is not a file" : " does not exist",
+                 std::filesystem::exists(path, error) ? " is not a file" : " does not exist",
                  "; paths are relative to data.image_root (now \"", file_.image_root, "\")"));
       }
       sample_.images.push_back(path);

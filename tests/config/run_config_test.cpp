@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/run_config.h"
+
+#include <gtest/gtest.h>
+
+#include "config/run_schema.h"
+#include "support/error.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
+
+namespace graft::config {
+namespace {
+
+using nlohmann::json;
+using support::UserError;
+using test::contains;
+using test::message_of;
+using Args = std::vector<std::string>;
+
+constexpr const char* kFile = R"({
+  // a run
+  "output_dir": "out",
+  "model": {"path": "models/tiny"},
+  "data": {"train": "a.jsonl", "eval": ["e.jsonl"]},
+  "peft": {"strategy": "lora", "params": {"r": 8}},
+  "rewards": ["iou", {"name": "format", "weight": 0.5}],
+  "optimizer": {"learning_rate": 3e-4},
+  "train": {"steps": 20}
+})";
+
+class RunConfigTest : public testing::Test {
+ protected:
+  LoadedConfig load(const Args& args, Command command = kTrain) const {
+    return load_run_config(file_, args, command);
+  }
+  std::string error_of(const Args& args, Command command = kTrain) const {
+    return message_of<UserError>([&] { (void)load(args, command); });
+  }
+  std::string error_of_text(const std::string& text, Command command = kTrain) const {
+    return message_of<UserError>([&] { (void)load_run_config(dir_.write("bad.json", text), {}, command); });
+  }
+
+  test::TemporaryDirectory dir_;
+  std::string file_ = dir_.write("run.json", kFile);
+};
+
+TEST_F(RunConfigTest, TheFileWinsOverDefaults) {
+  const RunConfig c = load({}).config;
+  EXPECT_EQ(c.model.path, "models/tiny");
+  EXPECT_EQ(c.data.train, (std::vector<std::string>{"a.jsonl"}));
+  EXPECT_EQ(c.optimizer.learning_rate, 3e-4);
+  EXPECT_EQ(c.optimizer.beta2, 0.999);
+  EXPECT_EQ(c.peft.params, (json{{"r", 8}}));
+  ASSERT_EQ(c.rewards.size(), 2U);
+  EXPECT_EQ(c.rewards[0].name, "iou");
+  EXPECT_EQ(c.rewards[0].weight, 1.0);
+  EXPECT_EQ(c.rewards[1].weight, 0.5);
+  EXPECT_FALSE(c.model.max_pixels.has_value());
+  EXPECT_EQ(c.objective.clip_high(), 0.2);
+  EXPECT_EQ(c.train.prompts_per_micro_batch(), c.train.prompts_per_step);
+}
+
+TEST_F(RunConfigTest, OverridesWinOverTheFileAndTheLastOneWins) {
+  const RunConfig c =
+      load({"optimizer.learning_rate=1e-5", "seed=3", "data.train=b.jsonl,c.jsonl", "--rollout.top_k", "5",
+            "model.max_pixels=1000", "optimizer.learning_rate=2e-5", "--output-dir=007",
+            "rewards.format.weight=2", "rewards.0.params.threshold=0.5", "peft.params.alpha=16"})
+          .config;
+  EXPECT_EQ(c.optimizer.learning_rate, 2e-5);
+  EXPECT_EQ(c.seed, 3);
+  EXPECT_EQ(c.data.train, (std::vector<std::string>{"b.jsonl", "c.jsonl"}));
+  EXPECT_EQ(c.rollout.top_k, 5);
+  EXPECT_EQ(c.model.max_pixels, 1000);
+  EXPECT_EQ(c.output_dir, "007");
+  EXPECT_EQ(c.rewards[1].weight, 2.0);
+  EXPECT_EQ(c.rewards[0].params, (json{{"threshold", 0.5}}));
+  EXPECT_EQ(c.peft.params, (json{{"r", 8}, {"alpha", 16}}));
+}
+
+TEST_F(RunConfigTest, TheResolvedFormLoadsBackToItself) {
+  const LoadedConfig first = load({"seed=3", "--lora_target_modules", "q_proj", "v_proj"});
+  const std::string saved = dir_.write("resolved.json", first.resolved.dump(2));
+  EXPECT_EQ(load_run_config(saved, {}, kTrain).resolved, first.resolved);
+}
+
+TEST_F(RunConfigTest, EveryKeyOfTheTableIsResolved) {
+  const json resolved = load({}).resolved;
+  for (const KeyInfo& key : run_schema().keys) {
+    std::string pointer = "/" + key.path;
+    std::replace(pointer.begin(), pointer.end(), '.', '/');
+    EXPECT_TRUE(resolved.contains(json::json_pointer(pointer))) << key.path;
+    EXPECT_FALSE(run_schema().schema_at(key.path)->description.empty()) << key.path;
+  }
+}
+
+TEST_F(RunConfigTest, ConfigMayBeAFlag) {
+  EXPECT_EQ(load_run_config(std::nullopt, {"--config", file_, "seed=1"}, kTrain).config.seed, 1);
+  EXPECT_EQ(load_run_config(std::nullopt, {"--config=" + file_}, kTrain).config.train.steps, 20);
+  EXPECT_TRUE(contains(error_of({"--config", "other.json"}), "two configuration files"));
+  EXPECT_TRUE(contains(error_of({"--config"}), "needs a file"));
+}
+
+TEST_F(RunConfigTest, PatternsAndListsOfModules) {
+  EXPECT_EQ(std::get<std::string>(load({}).config.peft.target_modules), "all-linear");
+  const PatternOrNames pattern =
+      load({"peft.target_modules=.*layers\\.[0-3]\\.(?!mlp).{1,9}_proj"}).config.peft.target_modules;
+  EXPECT_EQ(std::get<std::string>(pattern), ".*layers\\.[0-3]\\.(?!mlp).{1,9}_proj");
+  const PatternOrNames list = load({R"(peft.exclude_modules=["lm_head"])"}).config.peft.exclude_modules;
+  EXPECT_EQ(std::get<std::vector<std::string>>(list), (std::vector<std::string>{"lm_head"}));
+}
+
+// ---- errors
+// -----------------------------------------------------------------------------------------------------------
+
+TEST_F(RunConfigTest, AnUnknownKeyNamesFileLineKeyAndNearest) {
+  EXPECT_TRUE(contains(
+      error_of_text("{\n\"optimizer\": {\n\"learnin_rate\": 1}}"),
+      "bad.json:3: unknown key \"optimizer.learnin_rate\"; did you mean \"optimizer.learning_rate\"?"));
+  EXPECT_TRUE(contains(error_of_text("{\"learning_rate\": 1}"), "did you mean \"optimizer.learning_rate\"?"));
+  EXPECT_TRUE(contains(error_of_text("{\"optimiser\": {}}"), "did you mean \"optimizer\"?"));
+  EXPECT_TRUE(
+      contains(error_of_text("{\"rewards\": [{\"nam\": \"iou\"}]}"), "unknown key \"rewards.0.nam\""));
+}
+
+TEST_F(RunConfigTest, WrongTypesAndRangesNameTheirPlace) {
+  EXPECT_TRUE(contains(error_of_text("{\"optimizer\":\n{\"learning_rate\": \"fast\"}}"),
+                       "bad.json:2: optimizer.learning_rate is \"fast\"; expected a number, greater than 0"));
+  EXPECT_TRUE(
+      contains(error_of({"optimizer.learning_rate=fast"}),
+               "optimizer.learning_rate=fast: optimizer.learning_rate is \"fast\"; expected a number"));
+  EXPECT_TRUE(contains(error_of({"--temperature", "-1"}), "--temperature -1: rollout.temperature is -1"));
+  EXPECT_TRUE(contains(error_of({"--loss_type", "grop"}), "did you mean \"grpo\"?"));
+  EXPECT_TRUE(
+      contains(error_of_text("{\"peft\": {\"strategy\": 3}}"), "peft.strategy is 3; expected a string"));
+  EXPECT_TRUE(contains(error_of_text("{\"peft\": []}"), "peft is []; expected an object"));
+  EXPECT_TRUE(contains(error_of_text("[1]"), "found [1]; expected an object"));
+  EXPECT_TRUE(contains(error_of({"model=3"}), "model is"));
+  EXPECT_TRUE(contains(error_of({"peft.components=language,visoin"}), "did you mean \"vision\"?"));
+}
+
+TEST_F(RunConfigTest, UnknownOverridesAndFlagsComeWithTheNearest) {
+  EXPECT_TRUE(contains(error_of({"optimizer.lerning_rate=1"}), "did you mean \"optimizer.learning_rate\"?"));
+  EXPECT_TRUE(contains(error_of({"learning_rate=1"}), "did you mean \"optimizer.learning_rate\"?"));
+  EXPECT_TRUE(
+      contains(error_of({"--lora_rank", "8"}), "--lora_rank: unknown flag; did you mean \"--lora_r\"?"));
+  EXPECT_TRUE(contains(error_of({"--num_generation", "8"}), "did you mean \"--num_generations\"?"));
+  EXPECT_TRUE(contains(error_of({"--xyzzy_plugh", "8"}), "`graft config reference` lists all flags"));
+  EXPECT_TRUE(
+      contains(error_of({"--num_train_epochs", "2"}), "has no counterpart in graft; the length of a run is"));
+  EXPECT_TRUE(contains(error_of({"stray"}), "unexpected argument \"stray\""));
+  EXPECT_TRUE(contains(error_of({"--beta"}), "--beta: needs a value"));
+  EXPECT_TRUE(contains(error_of({"--use_peft=maybe"}), "expected true or false"));
+  EXPECT_TRUE(contains(error_of({"rewards.iuo.weight=1"}), "there is no \"iuo\""));
+  EXPECT_TRUE(contains(error_of({"seed.x=1"}), "unknown key \"seed.x\""));
+}
+
+TEST_F(RunConfigTest, AFlagWithoutEffectOnTheCommandIsAnError) {
+  EXPECT_TRUE(contains(error_of({"--epsilon", "0.1"}, kEval),
+                       "objective.epsilon has no effect on graft eval; it belongs to graft train"));
+  EXPECT_TRUE(contains(error_of({"--num_generations", "4"}, kSft), "has no effect on graft sft"));
+  EXPECT_NO_THROW((void)load({}, kEval));  // the file may hold keys of other commands
+}
+
+TEST_F(RunConfigTest, RulesBetweenKeys) {
+  EXPECT_TRUE(contains(error_of({"--num_generations", "1"}),
+                       "--num_generations 1: rollout.num_generations is 1; GRPO compares"));
+  EXPECT_TRUE(contains(error_of({"train.prompts_per_step=6", "train.micro_prompts=4"}),
+                       "it must divide train.prompts_per_step (6)"));
+  EXPECT_TRUE(contains(error_of({"train.steps=0"}), "train.steps is not set"));
+  EXPECT_TRUE(contains(error_of({"model.min_pixels=9", "model.max_pixels=8"}), "more than model.max_pixels"));
+  EXPECT_TRUE(contains(error_of({"rewards=iou,iou"}), "names \"iou\" twice"));
+  EXPECT_TRUE(contains(error_of({"rewards=[]"}), "rewards is not set"));
+  EXPECT_TRUE(contains(error_of({"rewards.0.weight=0", "rewards.1.weight=0"}), "all have weight 0"));
+  EXPECT_TRUE(contains(error_of({"data.train=[]"}), "data.train is not set"));
+  EXPECT_TRUE(contains(error_of({"output_dir="}), "output_dir is not set"));
+  EXPECT_TRUE(contains(error_of({"--temperature", "0"}), "greedy completions of a group are all alike"));
+  EXPECT_TRUE(contains(error_of({"optimizer.warmup_steps=21"}), "more than train.steps"));
+  EXPECT_TRUE(contains(error_of({"train.eval_steps=5", "data.eval=[]"}), "names no file to evaluate on"));
+  EXPECT_TRUE(contains(error_of({"data.image_root=a,b,c"}),
+                       "data.image_root has 3 directories and data.train 1 files"));
+  EXPECT_TRUE(contains(error_of({"model.init=random"}), "adapter on random frozen weights"));
+  EXPECT_TRUE(contains(error_of({"data.eval=[]"}, kEval), "data.eval is not set"));
+  EXPECT_TRUE(contains(error_of_text("{}", kGenerate), "model.path is not set; graft generate needs"));
+  EXPECT_TRUE(contains(error_of({"train.micro_batch_size=5"}, kSft), "must divide train.batch_size"));
+}
+
+TEST_F(RunConfigTest, AnEvaluationWithoutRewardsReportsGrounding) {
+  const RunConfig c = load({"rewards=[]"}, kEval).config;
+  ASSERT_EQ(c.rewards.size(), 2U);
+  EXPECT_EQ(c.rewards[0].name, "iou");
+  EXPECT_EQ(c.rewards[1].name, "format");
+}
+
+// ---- files and image roots
+// ----------------------------------------------------------------------------------------------
+
+TEST(DataFiles, ArePairedWithImageRoots) {
+  DataConfig data;
+  data.train = {"x/a.jsonl", "b.jsonl"};
+  std::vector<DataFile> files = train_files(data);
+  EXPECT_EQ(files[0].image_root, "x");
+  EXPECT_EQ(files[1].image_root, "");
+  data.image_root = {"images"};
+  files = train_files(data);
+  EXPECT_EQ(files[1].image_root, "images");
+  data.image_root = {"i1", "i2"};
+  EXPECT_EQ(train_files(data)[1].image_root, "i2");
+  data.eval = {"e.jsonl"};
+  EXPECT_THROW((void)eval_files(data), UserError);
+  data.eval_image_root = {"i3"};
+  EXPECT_EQ(eval_files(data)[0].image_root, "i3");
+}
+
+}  // namespace
+}  // namespace graft::config

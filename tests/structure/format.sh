@@ -7,5 +7,5 @@ cd "$(dirname "$0")/../.."
 
 mode=(--dry-run -Werror)
 if [ "${2:-}" = --fix ]; then mode=(-i); fi
-find host plugin_api plugins tests -type f \( -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' \) -print0 |
+find host plugin_api plugins tests -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' \) -print0 |
   xargs -0 -r "$1" "${mode[@]}" --style=file

@@ -109,7 +109,7 @@ class Host {
 };
 
 // Hidden whatever the compiler's flags are: two plugins of one process must not share these.
-namespace detail __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] detail {
 inline const graft_host* current_host = nullptr;  // set by init
 }  // namespace detail
 
@@ -145,7 +145,7 @@ T& self(graft_instance* instance) {
 template <typename Mine, typename Base>
 constexpr bool overrides = !std::is_same_v<Mine, Base>;
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace [[gnu::visibility("hidden")]] detail {
 
 template <typename T>
 graft_status create(const graft_component*, const graft_host*, graft_str params_json, graft_instance** out,

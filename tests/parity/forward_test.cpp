@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vision features, logits, log-probabilities, greedy tokens and gradients of the base model equal
+// transformers'.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "objective/logprobs.h"
+#include "rollout/rollout.h"
+#include "tests/parity/golden.h"
+
+namespace graft::parity {
+namespace {
+
+constexpr double kTolerance = 2e-4;
+
+TEST(ForwardParity, VisionFeaturesEqual) {
+  const auto model = open_model();
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
+  EXPECT_TRUE(is_close(image_values(*model, prompt), golden("vision.embeddings"), kTolerance));
+}
+
+TEST(ForwardParity, VisionFeaturesOfSeveralImagesEqual) {
+  const auto model = open_model();
+  const model::Prompt first = prepare_question(*model, "?", "image");
+  const model::Prompt second = prepare_question(*model, "?", "image_resize");
+  const std::vector<const model::PreparedImage*> images = {&first.images[0], &second.images[0]};
+  EXPECT_TRUE(is_close(model->encode_images(images, {}), golden("two_images.embeddings"), kTolerance));
+}
+
+TEST(ForwardParity, LogitsEqual) {
+  const auto model = open_model();
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
+  const at::Tensor logits = logits_of(*model, prompt, ids_of(golden("completion_ids")));
+  EXPECT_TRUE(is_close(logits, golden("logits")[0], kTolerance));
+}
+
+TEST(ForwardParity, LogitsOfAPromptWithTwoImagesEqual) {
+  const auto model = open_model();
+  const std::vector<model::Message> messages = messages_of(notes().at("two_images").at("messages"));
+  const std::vector<image::Image> images = {load("image"), load("image_resize")};
+  const std::vector<std::string> names = {"image.png", "image_resize.png"};
+  const model::Prompt prompt = model->prepare(messages, images, names);
+  const at::Tensor logits = logits_of(*model, prompt, {});
+  EXPECT_TRUE(is_close(logits[-1], golden("two_images.last_logits"), kTolerance));
+}
+
+TEST(ForwardParity, LogprobsOfACompletionEqual) {
+  const auto model = open_model();
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
+  const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
+  objective::ScoredGroup group;
+  group.prompt = &prompt;
+  group.image_values = image_values(*model, prompt);
+  group.completions.emplace_back(completion);
+  const std::vector<objective::ScoredGroup> groups = {group};
+  const objective::TokenLogprobs scored = objective::completion_logprobs(*model, groups, {});
+  EXPECT_TRUE(is_close(scored.logprobs, golden("logprobs"), kTolerance));
+}
+
+TEST(ForwardParity, GreedyTokensEqual) {
+  const auto model = open_model();
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
+  const std::vector<const model::Prompt*> prompts = {&prompt};
+  const std::vector<at::Tensor> images = {image_values(*model, prompt)};
+  const std::vector<std::uint64_t> keys = {0};
+  rollout::SamplingOptions options;
+  options.temperature = 0.0;
+  options.max_completion_length = 24;
+  options.ban_image_tokens = false;
+  const rollout::Rollouts rollouts = rollout::generate(*model, prompts, images, keys, options);
+  ASSERT_EQ(rollouts.completions.size(), 1u);
+  EXPECT_EQ(rollouts.completions[0].ids, ids_of(golden("generate.greedy_ids")));
+}
+
+// The packed layout, one prompt and its completions, against left- and right-padded rows.
+TEST(ForwardParity, LogprobsOfABatchEqualThoseOfPaddedRows) {
+  const auto model = open_model();
+  const Batch batch(*model);
+  for (std::size_t g = 0; g < batch.prompts.size(); ++g) {
+    EXPECT_EQ(batch.prompts[g].text, notes().at("batch").at("texts").at(g).get<std::string>());
+  }
+  const objective::TokenLogprobs scored = objective::completion_logprobs(*model, batch.groups, {});
+  const at::Tensor mask = golden("batch.completion_mask").to(at::kBool);
+  EXPECT_TRUE(is_close(scored.logprobs, golden("batch.logprobs").masked_select(mask), kTolerance));
+}
+
+TEST(ForwardParity, GradientNormsOfEveryParameterEqual) {
+  const auto model = open_model();
+  for (model::Param& param : model->params()) param.tensor.set_requires_grad(true);
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
+  const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
+  objective::ScoredGroup group;
+  group.prompt = &prompt;
+  group.image_values = image_values(*model, prompt);
+  group.completions.emplace_back(completion);
+  const std::vector<objective::ScoredGroup> groups = {group};
+  objective::completion_logprobs(*model, groups, {}).logprobs.sum().backward();
+
+  std::map<std::string, double> ours;
+  for (const model::Param& param : model->params()) {
+    ASSERT_TRUE(param.tensor.grad().defined()) << param.name;
+    ours[param.aliases.empty() ? param.name : param.aliases[0]] = param.tensor.grad().norm().item<double>();
+  }
+  const nlohmann::json& theirs = notes().at("full_gradient_norms");
+  EXPECT_EQ(ours.size(), theirs.size());
+  for (const auto& [name, norm] : theirs.items()) {
+    ASSERT_TRUE(ours.contains(name)) << name;
+    EXPECT_NEAR(ours[name], norm.get<double>(), 1e-4 * norm.get<double>() + 1e-6) << name;
+  }
+}
+
+}  // namespace
+}  // namespace graft::parity

@@ -4,10 +4,11 @@
 //
 // Coordinates are pixel edges: (0, 0) is the top left corner of the top left pixel, and the box [x0, x1) x
 // [y0, y1) holds the pixels x0 … x1-1, y0 … y1-1. A pixel belongs to a shape if its centre does. What lies
-// outside the image is clipped; a box with x1 <= x0 or y1 <= y0 holds nothing. Coordinates lie within ±2^20.
+// outside the image is clipped; a box with x1 <= x0 or y1 <= y0 holds nothing. Coordinates lie within ±2^14.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "image/image.h"
@@ -41,7 +42,7 @@ void fill_rect(Image& image, const Box& box, Color color);
 // The ellipse inscribed in the box: a circle if the box is a square.
 void fill_circle(Image& image, const Box& box, Color color);
 
-// Any order of corners.
+// Any order of corners; pixels whose centre is on an edge belong to it.
 void fill_triangle(Image& image, Point a, Point b, Point c, Color color);
 
 // The outline of the box, `thickness` pixels wide, inside it.

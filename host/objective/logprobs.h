@@ -19,22 +19,25 @@ struct ScoredGroup {
 };
 
 struct LogprobOptions {
-  double temperature = 1.0;         // logits are divided by it
-  bool ban_image_tokens = false;    // left out of the softmax
+  double temperature = 1.0;       // logits are divided by it
+  bool ban_image_tokens = false;  // left out of the softmax
   bool with_entropy = false;
   model::PassOptions pass;
-  std::int64_t chunk_rows = 256;    // rows of logits alive at once
+  std::int64_t chunk_rows = 256;  // rows of logits alive at once
 };
 
 struct TokenLogprobs {
-  at::Tensor logprobs;  // float32 [N], flat over groups and completions, in order; carries autograd if grad mode is on
+  at::Tensor logprobs;  // float32 [N], flat over groups and completions, in order; carries autograd if grad
+                        // mode is on
   at::Tensor entropy;   // float32 [N], no grad; undefined unless asked for
   std::vector<std::int64_t> lengths;  // of each completion, flat; their sum is N
 };
 
-// Log-probabilities of completion tokens given prompt and past, in one packed pass over all groups (prompt forward once per
-// group). The logits of the head exist only chunk_rows rows at a time, in forward and in backward (recomputed there).
-[[nodiscard]] TokenLogprobs completion_logprobs(const model::Model& model, std::span<const ScoredGroup> groups,
+// Log-probabilities of completion tokens given prompt and past, in one packed pass over all groups (prompt
+// forward once per group). The logits of the head exist only chunk_rows rows at a time, in forward and in
+// backward (recomputed there).
+[[nodiscard]] TokenLogprobs completion_logprobs(const model::Model& model,
+                                                std::span<const ScoredGroup> groups,
                                                 const LogprobOptions& options);
 
 }  // namespace graft::objective

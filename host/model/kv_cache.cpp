@@ -285,20 +285,23 @@ std::shared_ptr<SequenceAttention> KvCache::step() {
                        double scale) { return state->step(state->layer(layer), q, k, v, scale); });
 }
 
-void KvCache::advance(const std::vector<std::int64_t>& keep) {
+void KvCache::advance() {
   ++state_->n_own;
-  if (keep.size() == state_->rows.size()) return;
+}
+
+void KvCache::keep(const std::vector<std::int64_t>& rows) {
   std::vector<std::int64_t> slots;
-  std::size_t at = 0;
-  for (const std::int64_t row : keep) {
-    while (at < state_->rows.size() && state_->rows[at] != row) ++at;
-    if (at == state_->rows.size())
+  std::size_t from = 0;
+  for (const std::int64_t row : rows) {
+    while (from < state_->rows.size() && state_->rows[from] != row) ++from;
+    if (from == state_->rows.size())
       throw std::invalid_argument("KvCache: a kept row is not active, or out of order");
-    slots.push_back(state_->slots[at]);
+    slots.push_back(state_->slots[from]);
   }
-  state_->rows = keep;
+  if (rows.size() == state_->rows.size()) return;
+  state_->rows = rows;
   state_->slots = std::move(slots);
-  if (keep.empty()) return;
+  if (rows.empty()) return;
   state_->compact();
   state_->update_indices();
 }

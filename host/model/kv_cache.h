@@ -23,9 +23,10 @@ class KvCache {
   // For one pass with one token per active row, in the order of active_rows(): appends its keys and values,
   // attends to the prompt and the row's own past.
   [[nodiscard]] std::shared_ptr<SequenceAttention> step();
-  // Ends a step: all active rows are one token longer; then keeps only the rows listed (a subset of
-  // active_rows(), same order).
-  void advance(const std::vector<std::int64_t>& keep);
+  // Ends a step: all active rows are one token longer.
+  void advance();
+  // Keeps only the rows listed: a subset of active_rows(), in the same order. Their memory is given back now and then.
+  void keep(const std::vector<std::int64_t>& rows);
   [[nodiscard]] const std::vector<std::int64_t>& active_rows() const;
 
  private:

@@ -100,7 +100,8 @@ void expect_cache_is_exact(const Case& test, at::ScalarType dtype, double tolera
       outs[static_cast<std::size_t>(active[i])].push_back(out.narrow(0, static_cast<std::int64_t>(i), 1));
       if (t + 1 < test.row_lengths[static_cast<std::size_t>(active[i])]) keep.push_back(active[i]);
     }
-    cache.advance(keep);
+    cache.advance();
+    cache.keep(keep);
     EXPECT_EQ(cache.active_rows(), keep);
   }
 

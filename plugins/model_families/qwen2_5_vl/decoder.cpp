@@ -48,10 +48,8 @@ Tensor Family::layer_attention(const Exec& exec, std::uint64_t index, const Tens
   const Tensor x = ops::rms_norm(hidden, exec.param(parts.input_norm), text.rms_norm_eps);
   // Queries and keys turn alike, so they turn together.
   const Tensor qk = ops::cat({exec.linear(parts.q_proj, x), exec.linear(parts.k_proj, x)}, 1);
-  const Tensor turned = rotate(ops::view(qk, {-1, heads + kv_heads, 2, head_dim / 2}), in[1], in[2]);
-  const Tensor rows = ops::view(turned, {-1, heads + kv_heads, head_dim});
-  const Tensor q = ops::narrow(rows, 1, 0, heads);         // [T, H, d]
-  const Tensor k = ops::narrow(rows, 1, heads, kv_heads);  // [T, Hkv, d]
+  const Tensor turned = rotate(ops::view(qk, {-1, heads + kv_heads, head_dim}), in[1], in[2]);
+  const auto [q, k] = ops::split<2>(turned, {heads, kv_heads}, 1);  // [T, H, d], [T, Hkv, d]
   const Tensor v = ops::view(exec.linear(parts.v_proj, x), {-1, kv_heads, head_dim});
   const Tensor mixed = exec.attention(static_cast<std::int32_t>(index), q, k, v,
                                       1.0 / std::sqrt(static_cast<double>(head_dim)));  // [T, H, d]

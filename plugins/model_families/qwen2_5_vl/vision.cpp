@@ -118,14 +118,13 @@ Tensor Family::vision_block(const Exec& exec, std::uint64_t index, const TensorL
   const DType dtype = hidden.dtype();
 
   const Tensor normed = ops::rms_norm(hidden, exec.param(parts.norm1), kNormEps);
-  const Tensor qkv = exec.linear(parts.qkv, normed);                                // [P, 3 · H · d]
-  const auto thirds = ops::chunk<3>(ops::view(qkv, {-1, 3 * heads, head_dim}), 1);  // [P, H, d] each
-  Tensor qk = ops::view(ops::narrow(qkv, 1, 0, 2 * heads * head_dim), {-1, 2 * heads, 2, head_dim / 2});
-  qk = ops::to(rotate(ops::to(qk, DType::kFloat32), in[1], in[2]), dtype);
-  const auto [q, k] = ops::chunk<2>(ops::view(qk, {-1, 2 * heads, head_dim}), 1);  // [P, H, d]
+  const Tensor qkv = ops::view(exec.linear(parts.qkv, normed), {-1, 3 * heads, head_dim});
+  const auto [qk, v] = ops::split<2>(qkv, {2 * heads, heads}, 1);
+  const Tensor turned = ops::to(rotate(ops::to(qk, DType::kFloat32), in[1], in[2]), dtype);
+  const auto [q, k] = ops::chunk<2>(turned, 1);  // [P, H, d]
 
   const std::int64_t* end = ends.data<std::int64_t>();
-  const Tensor mixed = exec.block_attention(q, k, thirds[2], 1.0 / std::sqrt(static_cast<double>(head_dim)),
+  const Tensor mixed = exec.block_attention(q, k, v, 1.0 / std::sqrt(static_cast<double>(head_dim)),
                                             {end, end + ends.size(0)});
   const Tensor residual = hidden + exec.linear(parts.proj, ops::reshape(mixed, {-1, heads * head_dim}));
 

@@ -162,6 +162,11 @@ std::array<Tensor, N> chunk(const Tensor& x, std::int64_t dim) {  // N equal par
   static const Op op("aten::chunk");
   return op.many<N>({x, static_cast<std::int64_t>(N), dim});
 }
+template <std::size_t N>
+std::array<Tensor, N> split(const Tensor& x, Sizes sizes, std::int64_t dim) {  // N parts of these sizes
+  static const Op op("aten::split_with_sizes");
+  return op.many<N>({x, sizes, dim});
+}
 inline Tensor cat(std::initializer_list<Tensor> list, std::int64_t dim) {
   static const Op op("aten::cat");
   std::vector<graft_tensor> raw;

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the family accepts as config.json and preprocessor_config.json, and what it says about the rest.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <map>
+
+#include <graft/checkpoint_policy.h>
+
+#include "tests/parity/golden.h"
+
+namespace graft::parity {
+namespace {
+
+using nlohmann::json;
+
+// A directory with the fixture's tokenizer and edited configurations, removed at the end.
+class EditedDirectory {
+ public:
+  EditedDirectory()
+      : path_(std::filesystem::path(testing::TempDir()) /
+              ("config_test_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()))) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                             "config.json", "preprocessor_config.json"}) {
+      std::filesystem::copy_file(fixture() / name, path_ / name);
+    }
+  }
+  ~EditedDirectory() { std::filesystem::remove_all(path_); }
+  EditedDirectory(const EditedDirectory&) = delete;
+  EditedDirectory& operator=(const EditedDirectory&) = delete;
+
+  void edit(const char* name, const std::function<void(json&)>& change) const {
+    json content;
+    std::ifstream(path_ / name) >> content;
+    change(content);
+    std::ofstream(path_ / name) << content;
+  }
+
+  [[nodiscard]] std::unique_ptr<model::Model> open() const {
+    model::OpenOptions options;
+    options.directory = path_;
+    options.random_init = true;
+    return model::Model::open(registry(), options);
+  }
+
+  // The message of open(), empty if it succeeds.
+  [[nodiscard]] std::string failure() const {
+    try {
+      static_cast<void>(open());
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string failure_of(const char* file, const std::function<void(json&)>& change) {
+  const EditedDirectory directory;
+  directory.edit(file, change);
+  return directory.failure();
+}
+
+void expect_mentions(const std::string& message, std::initializer_list<const char*> words) {
+  for (const char* word : words) EXPECT_NE(message.find(word), std::string::npos) << message;
+}
+
+// As transformers 5 writes it.
+void nest(json& config) {
+  json text;
+  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                          "num_key_value_heads", "rms_norm_eps", "vocab_size", "hidden_act"}) {
+    text[key] = config.at(key);
+    config.erase(key);
+  }
+  text["rope_parameters"] = {{"rope_type", "default"},
+                             {"type", "mrope"},
+                             {"rope_theta", config.at("rope_theta")},
+                             {"mrope_section", config.at("rope_scaling").at("mrope_section")}};
+  config.erase("rope_theta");
+  config.erase("rope_scaling");
+  config["text_config"] = text;
+}
+
+std::vector<std::string> names(const model::Model& model) {
+  std::vector<std::string> out;
+  for (const model::Param& param : model.params()) out.push_back(param.name);
+  return out;
+}
+
+TEST(FamilyConfig, TheNestedFormDeclaresTheSameModel) {
+  const EditedDirectory flat;
+  const std::vector<std::string> expected = names(*flat.open());
+  flat.edit("config.json", nest);
+  EXPECT_EQ(names(*flat.open()), expected);
+}
+
+TEST(FamilyConfig, EveryLinearLayerIsASiteOfItsComponent) {
+  const EditedDirectory directory;
+  const auto model = directory.open();
+  std::map<std::int32_t, int> counts;
+  for (const model::Site& site : model->sites()) ++counts[site.component];
+  EXPECT_EQ(counts[GRAFT_COMPONENT_LANGUAGE], 4 * 7);
+  EXPECT_EQ(counts[GRAFT_COMPONENT_VISION], 4 * 5);
+  EXPECT_EQ(counts[GRAFT_COMPONENT_PROJECTOR], 2);
+  EXPECT_EQ(counts[GRAFT_COMPONENT_HEAD], 1);
+  EXPECT_EQ(model->sites()[model->head_site()].name, "lm_head");
+  const auto has = [&](const char* name) {
+    return std::any_of(model->sites().begin(), model->sites().end(),
+                       [&](const model::Site& site) { return site.name == name; });
+  };
+  EXPECT_TRUE(has("model.language_model.layers.3.self_attn.q_proj"));
+  EXPECT_TRUE(has("model.visual.blocks.0.attn.qkv"));
+  EXPECT_TRUE(has("model.visual.merger.mlp.2"));
+}
+
+TEST(FamilyConfig, SegmentsNestTheirPartsWithTheirCosts) {
+  const EditedDirectory directory;
+  const auto model = directory.open();
+  const std::vector<model::Segment>& segments = model->segments();
+  ASSERT_EQ(segments.size(), 4u * 3u + 4u);
+  EXPECT_EQ(segments[0].name, "language.layers.0");
+  EXPECT_EQ(segments[1].name, "language.layers.0.attn");
+  EXPECT_EQ(segments[2].name, "language.layers.0.mlp");
+  EXPECT_EQ(segments[1].parent, 0);
+  EXPECT_EQ(segments[2].parent, 0);
+  EXPECT_EQ(segments[0].activation_values_per_token,
+            segments[1].activation_values_per_token + segments[2].activation_values_per_token);
+  EXPECT_EQ(segments[0].flops_per_token, segments[1].flops_per_token + segments[2].flops_per_token);
+  EXPECT_EQ(segments.back().name, "vision.blocks.3");
+}
+
+TEST(FamilyConfig, ATiedHeadIsTheEmbedding) {
+  const EditedDirectory directory;
+  directory.edit("config.json", [](json& config) { config["tie_word_embeddings"] = true; });
+  const auto model = directory.open();
+  const model::Site& head = model->sites()[model->head_site()];
+  const model::Param& weight = model->params()[static_cast<std::size_t>(head.weight)];
+  EXPECT_EQ(model->params()[static_cast<std::size_t>(weight.tied_to)].name,
+            "model.language_model.embed_tokens.weight");
+}
+
+TEST(FamilyConfig, AMissingKeyIsNamed) {
+  expect_mentions(failure_of("config.json", [](json& config) { config.erase("hidden_size"); }),
+                  {"config.json", "hidden_size", "missing"});
+  expect_mentions(failure_of("config.json", [](json& config) { config.erase("vision_config"); }),
+                  {"vision_config"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["vision_config"].erase("depth"); }),
+                  {"vision_config", "depth", "missing"});
+}
+
+TEST(FamilyConfig, AWrongTypeIsNamed) {
+  expect_mentions(failure_of("config.json", [](json& config) { config["num_hidden_layers"] = "four"; }),
+                  {"config.json", "num_hidden_layers", "expected an integer"});
+}
+
+TEST(FamilyConfig, WhatTheFamilyDoesNotOfferIsRefused) {
+  expect_mentions(failure_of("config.json", [](json& config) { config["hidden_act"] = "gelu"; }),
+                  {"hidden_act", "gelu", "silu"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["rope_scaling"]["type"] = "yarn"; }),
+                  {"rope_type", "yarn"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["use_sliding_window"] = true; }),
+                  {"use_sliding_window"});
+}
+
+TEST(FamilyConfig, SizesThatDoNotFitAreRefused) {
+  expect_mentions(failure_of("config.json",
+                             [](json& config) {
+                               config["rope_scaling"]["mrope_section"] = {4, 6, 7};
+                             }),
+                  {"mrope_section", "17", "16"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["num_key_value_heads"] = 3; }),
+                  {"num_attention_heads", "num_key_value_heads"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["num_hidden_layers"] = 0; }),
+                  {"num_hidden_layers"});
+  expect_mentions(
+      failure_of("config.json", [](json& config) { config["vision_config"]["out_hidden_size"] = 64; }),
+      {"out_hidden_size", "64", "128"});
+  expect_mentions(failure_of("preprocessor_config.json", [](json& config) { config["patch_size"] = 16; }),
+                  {"preprocessor_config.json", "patch_size", "16", "14"});
+  expect_mentions(
+      failure_of("preprocessor_config.json", [](json& config) { config["min_pixels"] = 1 << 20; }),
+      {"preprocessor_config.json", "min_pixels", "max_pixels"});
+}
+
+TEST(FamilyConfig, PixelLimitsMayStandUnderSize) {
+  const EditedDirectory directory;
+  directory.edit("preprocessor_config.json", [](json& config) {
+    config.erase("min_pixels");
+    config.erase("max_pixels");
+    config["size"] = {{"shortest_edge", 3136}, {"longest_edge", 56 * 56}};
+  });
+  const auto model = directory.open();
+  const model::Prompt prompt = prepare_question(*model, "?", "image");
+  EXPECT_LE(prompt.images.at(0).processed_width * prompt.images[0].processed_height, 56 * 56);
+}
+
+}  // namespace
+}  // namespace graft::parity

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -90,6 +91,8 @@ struct OpenOptions {
   std::optional<std::int64_t> max_pixels;
 };
 
+struct ModelCore;  // model/core.h
+
 // A model family over a checkpoint directory: weights, tokenizer, prompts and forward passes. Forward passes may run on
 // several threads; the rest is for the control thread. Throws UserError for bad directories, PluginError for plugin failures.
 class Model {
@@ -142,9 +145,8 @@ class Model {
   void save(const std::filesystem::path& directory) const;
 
  private:
-  struct State;
-  explicit Model(std::shared_ptr<State> state);
-  std::shared_ptr<State> state_;
+  explicit Model(std::shared_ptr<ModelCore> core);
+  std::shared_ptr<ModelCore> core_;
 };
 
 }  // namespace graft::model

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/model.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "model/core.h"
+#include "model/exec.h"
+#include "model/pixels.h"
+#include "model/tensor_handle.h"
+#include "model/tensor_services.h"
+#include "model/weights.h"
+#include "support/error.h"
+#include "support/files.h"
+#include "support/log.h"
+#include "support/strings.h"
+
+namespace graft::model {
+
+namespace {
+
+using support::cat;
+
+bool is_vision(std::int32_t component) {
+  return component == GRAFT_COMPONENT_VISION || component == GRAFT_COMPONENT_PROJECTOR;
+}
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(cat("Model::decode: ", what));
+}
+
+void check_input(const DecoderInput& input, std::uint32_t position_rank) {
+  require(input.ids.dim() == 1 && input.ids.scalar_type() == at::kLong, "ids must be int64 [T]");
+  require(input.positions.dim() == 2 && input.positions.size(0) == position_rank &&
+              input.positions.size(1) == input.ids.size(0),
+          "positions must be int64 [position_rank, T]");
+  require(input.image_values.defined() == input.image_rows.defined() &&
+              (!input.image_rows.defined() || input.image_rows.size(0) == input.image_values.size(0)),
+          "image_values and image_rows must match");
+}
+
+// The weights are written in the compute dtype, so the configuration shall say that one.
+std::string with_dtype(const std::string& config, at::ScalarType dtype) {
+  auto object = nlohmann::ordered_json::parse(config);
+  bool changed = false;
+  const auto set = [&](nlohmann::ordered_json& section) {
+    for (const char* key : {"torch_dtype", "dtype"}) {
+      if (!section.contains(key) || section[key] == name_of_dtype(dtype)) continue;
+      section[key] = name_of_dtype(dtype);
+      changed = true;
+    }
+  };
+  set(object);
+  for (const char* part : {"text_config", "vision_config"}) {
+    if (object.contains(part) && object[part].is_object()) set(object[part]);
+  }
+  return changed ? object.dump(2) + "\n" : config;
+}
+
+}  // namespace
+
+Model::Model(std::shared_ptr<ModelCore> core) : core_(std::move(core)) {}
+Model::~Model() = default;
+
+std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions& options) {
+  register_tensor_services();
+  const at::ScalarType dtype = dtype_of_name(options.dtype);
+  ModelDirectory directory = read_directory(options);
+  text::Tokenizer tokenizer = text::Tokenizer::load(directory.path / "tokenizer.json");
+  auto family = Family::open(registry, options.family, directory, tokenizer);
+  Declarations declared = family->describe();
+  std::vector<std::string> names = options.random_init
+                                       ? random_weights(options.seed, dtype, declared.random, declared.params)
+                                       : load_weights(directory.path, dtype, declared.params);
+  std::vector<std::int64_t> stop_ids = find_stop_ids(directory, tokenizer);
+  if (stop_ids.empty()) {
+    support::log_warn(cat(directory.path,
+                          " names no end-of-text token (eos_token_id in generation_config.json): "
+                          "completions end by length only"));
+  }
+  const std::int64_t pad_id = find_pad_id(directory, tokenizer, stop_ids);
+  return std::unique_ptr<Model>(new Model(std::make_shared<ModelCore>(
+      ModelCore{std::move(directory), std::move(tokenizer), std::move(family), std::move(declared),
+                std::move(names), dtype, std::move(stop_ids), pad_id, nullptr, nullptr})));
+}
+
+const std::filesystem::path& Model::directory() const {
+  return core_->directory.path;
+}
+const std::string& Model::family() const {
+  return core_->family->name();
+}
+const text::Tokenizer& Model::tokenizer() const {
+  return core_->tokenizer;
+}
+std::vector<Param>& Model::params() {
+  return core_->declared.params;
+}
+const std::vector<Param>& Model::params() const {
+  return core_->declared.params;
+}
+const std::vector<Site>& Model::sites() const {
+  return core_->declared.sites;
+}
+const std::vector<Segment>& Model::segments() const {
+  return core_->declared.segments;
+}
+std::uint32_t Model::head_site() const {
+  return core_->declared.head_site;
+}
+std::int64_t Model::vocab_size() const {
+  return core_->declared.vocab_size;
+}
+std::int64_t Model::hidden_size() const {
+  return core_->declared.hidden_size;
+}
+std::uint32_t Model::attention_layers() const {
+  return core_->declared.n_attention_layers;
+}
+std::uint32_t Model::position_rank() const {
+  return core_->declared.position_rank;
+}
+const std::vector<std::int64_t>& Model::image_token_ids() const {
+  return core_->declared.image_token_ids;
+}
+const std::vector<std::int64_t>& Model::stop_ids() const {
+  return core_->stop_ids;
+}
+std::int64_t Model::pad_id() const {
+  return core_->pad_id;
+}
+std::int32_t Model::grounding_space() const {
+  return core_->declared.grounding_space;
+}
+const std::string& Model::grounding_format() const {
+  return core_->declared.grounding_format;
+}
+at::ScalarType Model::dtype() const {
+  return core_->dtype;
+}
+
+void Model::set_linear_hook(std::shared_ptr<LinearHook> hook) {
+  core_->linear_hook = std::move(hook);
+}
+void Model::set_segment_hook(std::shared_ptr<SegmentHook> hook) {
+  core_->segment_hook = std::move(hook);
+}
+
+at::Tensor Model::encode_images(std::span<const PreparedImage* const> images,
+                                const PassOptions& options) const {
+  if (images.empty()) throw std::invalid_argument("Model::encode_images needs at least one image");
+  const PixelsList pixels(images);
+  const c10::AutoGradMode mode(c10::GradMode::is_enabled() && trains_vision());
+  graft_tensor out = nullptr;
+  call_with_exec(make_pass(core_, options), "encode_images", [&](const graft_exec* exec, graft_error* error) {
+    return core_->family->table().encode_images(core_->family->instance(), exec, pixels.data(), pixels.size(),
+                                                &out, error);
+  });
+  at::Tensor features = take(out);
+  if (!features.defined() || features.dim() != 2 || features.size(0) != pixels.tokens() ||
+      features.size(1) != hidden_size()) {
+    throw support::PluginError(cat("model_family ", family(), ": encode_images did not give [",
+                                   pixels.tokens(), ", ", hidden_size(), "] features"));
+  }
+  return features;
+}
+
+at::Tensor Model::decode(const DecoderInput& input, std::shared_ptr<SequenceAttention> attention,
+                         const PassOptions& options) const {
+  check_input(input, position_rank());
+  graft_decode args{};
+  args.hdr = GRAFT_HDR(graft_decode);
+  args.ids = lend(input.ids);
+  args.positions = lend(input.positions);
+  args.image_values = lend(input.image_values);
+  args.image_rows = lend(input.image_rows);
+  graft_tensor out = nullptr;
+  call_with_exec(make_pass(core_, options, std::move(attention)), "decode",
+                 [&](const graft_exec* exec, graft_error* error) {
+                   return core_->family->table().decode(core_->family->instance(), exec, &args, &out, error);
+                 });
+  at::Tensor hidden = take(out);
+  if (!hidden.defined() || hidden.dim() != 2 || hidden.size(0) != input.ids.size(0) ||
+      hidden.size(1) != hidden_size()) {
+    throw support::PluginError(cat("model_family ", family(), ": decode did not give [", input.ids.size(0),
+                                   ", ", hidden_size(), "] hidden states"));
+  }
+  return hidden;
+}
+
+at::Tensor Model::head(const at::Tensor& hidden, const PassOptions& options) const {
+  return apply_linear(*make_pass(core_, options), head_site(), hidden);
+}
+
+bool Model::trains_vision() const {
+  const bool base = std::any_of(params().begin(), params().end(), [](const Param& param) {
+    return is_vision(param.component) && param.tensor.requires_grad();
+  });
+  const LinearHook* const hook = core_->linear_hook.get();
+  if (base || hook == nullptr) return base;
+  for (std::uint32_t i = 0; i < sites().size(); ++i) {
+    if (is_vision(sites()[i].component) && hook->covers(i) && !hook->trained_tensors(i).empty()) return true;
+  }
+  return false;
+}
+
+void Model::save(const std::filesystem::path& target) const {
+  support::AtomicDirectory directory(target);
+  for (const std::filesystem::path& file : companion_files(core_->directory.path)) {
+    const bool is_config = file.filename() == "config.json";
+    support::write_file_atomic(
+        directory.path() / file.filename(),
+        is_config ? with_dtype(core_->directory.config, dtype()) : support::read_file(file));
+  }
+  save_weights(directory.path(), params(), core_->file_names);
+  directory.commit();
+}
+
+}  // namespace graft::model

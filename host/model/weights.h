@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights of a model directory into parameters and back.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "model/family.h"
+#include "model/model.h"
+
+namespace graft::model {
+
+// Reads each parameter under its name or one of its aliases, converted to `dtype`, tensor by tensor from the mapped files;
+// tied parameters share the tensor of the other one. Returns the name under which each parameter was found, empty for tied
+// ones. Throws one UserError that lists all missing, unexpected and misshapen tensors.
+std::vector<std::string> load_weights(const std::filesystem::path& directory, at::ScalarType dtype,
+                                      std::vector<Param>& params);
+
+// Fills the parameters from `seed` and their names instead, and returns the names to save them under (the first alias, the
+// layout of published files).
+std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype,
+                                        const std::vector<RandomInit>& random, std::vector<Param>& params);
+
+// Writes model.safetensors, or shards of at most `shard_bytes` with their index, into `directory`.
+void save_weights(const std::filesystem::path& directory, const std::vector<Param>& params,
+                  const std::vector<std::string>& names, std::uint64_t shard_bytes = 5'000'000'000);
+
+}  // namespace graft::model

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "data/shapes.h"
+#include "image/scene.h"
 #include "support/log.h"
 #include "support/strings.h"
 
@@ -22,10 +23,12 @@ void add_data_commands(CLI::App& app) {
   shapes->add_option("--n", options->shapes.count, "scenes")->capture_default_str();
   shapes->add_option("--seed", options->shapes.seed, "equal seeds give equal files")->capture_default_str();
   shapes->add_option("--size", options->shapes.size, "width and height in pixels")->capture_default_str();
-  shapes->add_option("--min-shapes", options->shapes.min_shapes, "fewest shapes of a scene")->capture_default_str();
-  shapes->add_option("--max-shapes", options->shapes.max_shapes, "most shapes of a scene")->capture_default_str();
+  shapes->add_option("--min-shapes", options->shapes.min_shapes, "fewest shapes of a scene")
+      ->capture_default_str();
+  shapes->add_option("--max-shapes", options->shapes.max_shapes, "most shapes of a scene")
+      ->capture_default_str();
   shapes->callback([options] {
-    data::write_shapes(options->out, options->shapes);
+    data::write_shapes(options->out, options->shapes, image::scene_png);
     support::log_info(support::cat(options->shapes.count, " scenes written to ", options->out));
   });
 }

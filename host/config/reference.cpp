@@ -21,7 +21,7 @@ constexpr const char* kIntroduction =
 A run is configured by one JSON file (comments with `//` and `/* */` are allowed), by overrides and by flags. Flags and
 overrides win over the file, the file wins over the defaults.
 
-    graft train --config run.json optimizer.learning_rate=1e-5 --lora_r 8
+    graft train --config run.json optimizer.learning_rate=1e-5 --use_peft true --lora_r 8
 
 - `section.key=value` sets any key below; so does `--section.key value`. The value is JSON, or else text; a list may be
   written `a,b,c`; an item of a list is reached by its index or, for rewards, its name (`rewards.iou.weight=2`).
@@ -33,8 +33,9 @@ overrides win over the file, the file wins over the defaults.
 - The configuration with every default filled in is saved in `output_dir`; it can be used as `--config` again.
 )";
 
+// Text in a cell of a Markdown table.
 std::string escaped(const std::string& text) {
-  return support::replace_all(text, "|", "\\|");
+  return support::replace_all(support::replace_all(text, "|", "\\|"), "<", "&lt;");
 }
 
 std::string commands_text(unsigned commands) {

@@ -54,6 +54,19 @@ std::string range_text(const Schema& schema) {
   return parts.empty() ? std::string() : cat(", ", support::join(parts, " and "));
 }
 
+// What a list holds: ` of strings`, or ` with items out of "a", "b"`.
+std::string items_text(const Schema& items) {
+  if (!items.allowed.empty()) {
+    std::vector<std::string> words;
+    for (const json& word : items.allowed) words.push_back(shown(word));
+    return cat(" with items out of ", support::join(words, ", "));
+  }
+  for (const TypeWord& word : kTypeWords) {
+    if (items.types == word.type) return cat(" of ", word.many);
+  }
+  return {};
+}
+
 // Numbers in the type that the schema declares; other values unchanged.
 json in_declared_type(const Schema& schema, const json& value) {
   const bool integer = (schema.types & kInteger) != 0, number = (schema.types & kNumber) != 0;
@@ -241,11 +254,7 @@ std::string expectation(const Schema& schema) {
   for (const TypeWord& word : kTypeWords) {
     if ((schema.types & word.type) == 0) continue;
     std::string text = word.one;
-    if (word.type == kArray && schema.items != nullptr) {
-      for (const TypeWord& item : kTypeWords) {
-        if (schema.items->types == item.type) text += cat(" of ", item.many);
-      }
-    }
+    if (word.type == kArray && schema.items != nullptr) text += items_text(*schema.items);
     if (word.type == kNumber || word.type == kInteger) text += range_text(schema);
     words.push_back(text);
   }

@@ -22,7 +22,7 @@ using support::UserError;
 
 struct NamedColor {
   const char* name;
-  image::Color color;
+  Rgb rgb;
 };
 
 constexpr NamedColor kColors[] = {
@@ -34,21 +34,21 @@ constexpr const char* kShapes[] = {"circle", "square", "triangle"};
 constexpr std::int64_t kMinSize = 32, kMaxSize = 4096;
 constexpr int kPlacements = 64;  // places tried for a shape before it may overlap
 
-std::int64_t overlap(const image::Box& a, const image::Box& b) {
-  const std::int64_t width = std::min(a.x1, b.x1) - std::max(a.x0, b.x0);
-  const std::int64_t height = std::min(a.y1, b.y1) - std::max(a.y0, b.y0);
+std::int64_t overlap(const SceneBox& a, const SceneBox& b) {
+  const std::int64_t width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
+  const std::int64_t height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
   return width > 0 && height > 0 ? width * height : 0;
 }
 
 // A square place: of several random ones the first that is free, else the one with the least overlap.
-image::Box place(const std::vector<SceneShape>& others, std::int64_t size, KeyedRandom& random) {
+SceneBox place(const std::vector<SceneShape>& others, std::int64_t size, KeyedRandom& random) {
   const std::int64_t side =
       random.between(std::max<std::int64_t>(8, size / 5), std::max<std::int64_t>(10, size / 3));
-  image::Box best;
+  SceneBox best;
   std::int64_t least = -1;
   for (int i = 0; i < kPlacements && least != 0; ++i) {
     const std::int64_t left = random.between(0, size - side), top = random.between(0, size - side);
-    const image::Box box{left, top, left + side, top + side};
+    const SceneBox box{left, top, left + side, top + side};
     std::int64_t covered = 0;
     for (const SceneShape& other : others) covered += overlap(box, other.box);
     if (least >= 0 && covered >= least) continue;
@@ -56,17 +56,6 @@ image::Box place(const std::vector<SceneShape>& others, std::int64_t size, Keyed
     best = box;
   }
   return best;
-}
-
-void draw(image::Image& picture, const SceneShape& item, image::Color color) {
-  const image::Box& box = item.box;
-  if (item.shape == "circle") {
-    image::fill_circle(picture, box, color);
-  } else if (item.shape == "square") {
-    image::fill_rect(picture, box, color);
-  } else {
-    image::fill_triangle(picture, {box.x0, box.y1}, {box.x1, box.y1}, {(box.x0 + box.x1) / 2, box.y0}, color);
-  }
 }
 
 std::string record_line(const Scene& scene, const std::string& image, std::uint64_t index) {
@@ -79,8 +68,8 @@ std::string record_line(const Scene& scene, const std::string& image, std::uint6
         {{"from", "gpt"}, {"value", box_text(target.box)}}}},
       {"shape", target.shape},
       {"color", target.color},
-      {"width", scene.image.width},
-      {"height", scene.image.height},
+      {"width", scene.size},
+      {"height", scene.size},
   };
   return cat(record.dump(), '\n');
 }
@@ -106,32 +95,30 @@ void check_shapes_options(const ShapesOptions& options) {
 Scene make_scene(const ShapesOptions& options, std::uint64_t index) {
   KeyedRandom random(options.seed, {support::hash_string("data.shapes"), index});
   const auto tone = [&] { return static_cast<std::uint8_t>(random.between(225, 250)); };
-  image::Color background;
-  background.r = tone();
-  background.g = tone();
-  background.b = tone();
+  const Rgb background{tone(), tone(), tone()};
   std::vector<NamedColor> colors(std::begin(kColors), std::end(kColors));
   support::shuffle(colors, random);
 
   Scene scene;
-  scene.image = image::blank_image(options.size, options.size, background);
+  scene.size = options.size;
+  scene.background = background;
   const std::int64_t count = random.between(options.min_shapes, options.max_shapes);
   for (std::int64_t i = 0; i < count; ++i) {
     const NamedColor& color = colors[static_cast<std::size_t>(i)];
-    SceneShape item{color.name, kShapes[random.below(std::size(kShapes))],
+    SceneShape item{color.name, kShapes[random.below(std::size(kShapes))], color.rgb,
                     place(scene.shapes, options.size, random)};
-    draw(scene.image, item, color.color);
     scene.shapes.push_back(std::move(item));
   }
   scene.target = static_cast<std::size_t>(random.below(static_cast<std::uint64_t>(count)));
   return scene;
 }
 
-std::string box_text(const image::Box& box) {
-  return cat('[', box.x0, ", ", box.y0, ", ", box.x1, ", ", box.y1, ']');
+std::string box_text(const SceneBox& box) {
+  return cat('[', box.x1, ", ", box.y1, ", ", box.x2, ", ", box.y2, ']');
 }
 
-void write_shapes(const std::filesystem::path& out, const ShapesOptions& options) {
+void write_shapes(const std::filesystem::path& out, const ShapesOptions& options,
+                  const ScenePainter& painter) {
   check_shapes_options(options);
   if (std::filesystem::exists(out) &&
       !(std::filesystem::is_directory(out) && std::filesystem::is_empty(out))) {
@@ -146,7 +133,7 @@ void write_shapes(const std::filesystem::path& out, const ShapesOptions& options
     const std::string number = std::to_string(i);
     const std::string name =
         cat("images/", std::string(number.size() < 6 ? 6 - number.size() : 0, '0'), number, ".png");
-    support::write_file(directory.path() / name, image::encode_png(scene.image));
+    support::write_file(directory.path() / name, painter(scene));
     lines += record_line(scene, name, static_cast<std::uint64_t>(i));
   }
   support::write_file(directory.path() / "train.jsonl", lines);

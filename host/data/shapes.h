@@ -4,13 +4,12 @@
 // with the shorter one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
-
-#include "image/draw.h"
-#include "image/image.h"
 
 namespace graft::data {
 
@@ -22,16 +21,26 @@ struct ShapesOptions {
   std::int64_t max_shapes = 1;
 };
 
-struct SceneShape {
-  std::string color;  // unique in its scene
-  std::string shape;  // "circle", "square" or "triangle"
-  image::Box box;     // the shape touches all four edges
+using Rgb = std::array<std::uint8_t, 3>;
+
+// Pixel edges: columns x1 to x2 - 1, rows y1 to y2 - 1.
+struct SceneBox {
+  std::int64_t x1 = 0, y1 = 0, x2 = 0, y2 = 0;
 };
 
+struct SceneShape {
+  std::string color;  // unique in its scene
+  std::string shape;  // "circle", "square" or "triangle" (apex up)
+  Rgb rgb{};
+  SceneBox box;  // the shape touches all four edges
+};
+
+// What is to be seen; image/scene.h paints it.
 struct Scene {
-  image::Image image;
-  std::vector<SceneShape> shapes;
-  std::size_t target = 0;  // the shape that is asked for
+  std::int64_t size = 0;  // width and height, pixels
+  Rgb background{};
+  std::vector<SceneShape> shapes;  // later ones lie on top
+  std::size_t target = 0;          // the shape that is asked for
 };
 
 // How many shapes a scene can have: one of each colour.
@@ -44,11 +53,14 @@ void check_shapes_options(const ShapesOptions& options);
 [[nodiscard]] Scene make_scene(const ShapesOptions& options, std::uint64_t index);
 
 // The box as text, original pixels: "[x1, y1, x2, y2]".
-[[nodiscard]] std::string box_text(const image::Box& box);
+[[nodiscard]] std::string box_text(const SceneBox& box);
 
-// Writes images/000000.png … and train.jsonl (VLM-R1's format, with the columns shape, color, width and
-// height) to the directory `out`, which appears when everything is written. Throws UserError if it exists and
-// is not empty.
-void write_shapes(const std::filesystem::path& out, const ShapesOptions& options);
+// The bytes of the PNG file that shows a scene.
+using ScenePainter = std::function<std::string(const Scene&)>;
+
+// Writes images/000000.png … and train.jsonl (VLM-R1's format, with the columns shape, color, width and height) to the
+// directory `out`, which appears when everything is written. Throws UserError if it exists and is not empty.
+void write_shapes(const std::filesystem::path& out, const ShapesOptions& options,
+                  const ScenePainter& painter);
 
 }  // namespace graft::data

@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "config/flags.h"
 #include "config/reference.h"
 #include "config/run_schema.h"
 #include "support/error.h"
+#include "support/files.h"
 #include "tests/support/errors.h"
 
 namespace graft::config {
@@ -198,6 +200,12 @@ TEST(Reference, NamesEveryKeyAndFlag) {
     EXPECT_TRUE(contains(text, std::string("| `--") + flag.name + "` |"));
   EXPECT_TRUE(contains(text, "## `optimizer`: AdamW and its learning rate"));
   EXPECT_TRUE(contains(text, "| `rewards[].weight` | a number | `1.0` |"));
+}
+
+TEST(Reference, TheCommittedOneIsUpToDate) {
+  const std::string committed =
+      support::read_file(std::filesystem::path(GRAFT_SOURCE_DIR) / "configs/README.md");
+  EXPECT_TRUE(committed == reference_markdown()) << "run: graft config reference > configs/README.md";
 }
 
 TEST(Reference, HelpShowsTheKeysOfItsCommandOnly) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "config/run_schema.h"
 #include "support/error.h"
 #include "tests/support/errors.h"
@@ -189,6 +191,13 @@ TEST_F(RunConfigTest, AnEvaluationWithoutRewardsReportsGrounding) {
   ASSERT_EQ(c.rewards.size(), 2U);
   EXPECT_EQ(c.rewards[0].name, "iou");
   EXPECT_EQ(c.rewards[1].name, "format");
+}
+
+TEST(CommittedConfigs, Load) {
+  const std::string demo = GRAFT_SOURCE_DIR "/configs/demo/";
+  EXPECT_NO_THROW((void)load_run_config(demo + "sft.json", {}, kSft));
+  EXPECT_NO_THROW((void)load_run_config(demo + "grpo.json", {}, kTrain));
+  EXPECT_NO_THROW((void)load_run_config(demo + "eval.json", {}, kEval));
 }
 
 // ---- files and image roots

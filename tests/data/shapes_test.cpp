@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/jsonl.h"
+#include "image/scene.h"
 #include "support/error.h"
 #include "support/files.h"
 #include "tests/support/errors.h"
@@ -22,13 +23,13 @@ using test::contains;
 using test::message_of;
 
 // The smallest box around all pixels that are not background, which is lighter than every shape's colour.
-image::Box painted(const image::Image& picture) {
-  image::Box box{picture.width, picture.height, 0, 0};
+SceneBox painted(const image::Image& picture) {
+  SceneBox box{picture.width, picture.height, 0, 0};
   for (std::int64_t y = 0; y < picture.height; ++y) {
     for (std::int64_t x = 0; x < picture.width; ++x) {
       const auto at = static_cast<std::size_t>((y * picture.width + x) * 3);
       if (std::min({picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]}) >= 225) continue;
-      box = {std::min(box.x0, x), std::min(box.y0, y), std::max(box.x1, x + 1), std::max(box.y1, y + 1)};
+      box = {std::min(box.x1, x), std::min(box.y1, y), std::max(box.x2, x + 1), std::max(box.y2, y + 1)};
     }
   }
   return box;
@@ -39,12 +40,12 @@ TEST(Shapes, TheBoxIsTheOneThatIsDrawn) {
   for (std::uint64_t i = 0; i < 60; ++i) {
     const Scene scene = make_scene(options, i);
     ASSERT_EQ(scene.shapes.size(), 1U);
-    const image::Box want = scene.shapes[0].box, got = painted(scene.image);
+    const SceneBox want = scene.shapes[0].box, got = painted(image::paint_scene(scene));
     // The apex of a triangle may be less than a pixel wide and hold no pixel centre.
-    EXPECT_NEAR(static_cast<double>(got.y0), static_cast<double>(want.y0), 1.0) << i;
-    EXPECT_EQ(got.x0, want.x0) << i;
+    EXPECT_NEAR(static_cast<double>(got.y1), static_cast<double>(want.y1), 1.0) << i;
     EXPECT_EQ(got.x1, want.x1) << i;
-    EXPECT_EQ(got.y1, want.y1) << i;
+    EXPECT_EQ(got.x2, want.x2) << i;
+    EXPECT_EQ(got.y2, want.y2) << i;
   }
 }
 
@@ -52,10 +53,10 @@ TEST(Shapes, ScenesDependOnSeedAndIndexOnly) {
   const ShapesOptions few{.count = 5, .seed = 1, .size = 112, .min_shapes = 1, .max_shapes = 3};
   ShapesOptions many = few;
   many.count = 5000;
-  EXPECT_EQ(make_scene(few, 3).image.rgb, make_scene(many, 3).image.rgb);
-  EXPECT_NE(make_scene(few, 3).image.rgb, make_scene(few, 4).image.rgb);
+  EXPECT_EQ(image::paint_scene(make_scene(few, 3)).rgb, image::paint_scene(make_scene(many, 3)).rgb);
+  EXPECT_NE(image::paint_scene(make_scene(few, 3)).rgb, image::paint_scene(make_scene(few, 4)).rgb);
   many.seed = 2;
-  EXPECT_NE(make_scene(few, 3).image.rgb, make_scene(many, 3).image.rgb);
+  EXPECT_NE(image::paint_scene(make_scene(few, 3)).rgb, image::paint_scene(make_scene(many, 3)).rgb);
 }
 
 TEST(Shapes, ColoursAreUniqueBoxesInsideAndApart) {
@@ -68,19 +69,19 @@ TEST(Shapes, ColoursAreUniqueBoxesInsideAndApart) {
     for (const SceneShape& item : scene.shapes) {
       colors.insert(item.color);
       kinds.insert(item.shape);
-      EXPECT_GE(item.box.x0, 0);
-      EXPECT_GE(item.box.y0, 0);
-      EXPECT_LE(item.box.x1, 112);
-      EXPECT_LE(item.box.y1, 112);
-      EXPECT_GE(item.box.x1 - item.box.x0, 112 / 5);
+      EXPECT_GE(item.box.x1, 0);
+      EXPECT_GE(item.box.y1, 0);
+      EXPECT_LE(item.box.x2, 112);
+      EXPECT_LE(item.box.y2, 112);
+      EXPECT_GE(item.box.x2 - item.box.x1, 112 / 5);
     }
     EXPECT_EQ(colors.size(), scene.shapes.size());
     ASSERT_LT(scene.target, scene.shapes.size());
     asked.insert(scene.shapes[scene.target].color);
     counts.insert(scene.shapes.size());
     if (scene.shapes.size() == 2) {
-      const image::Box &a = scene.shapes[0].box, &b = scene.shapes[1].box;
-      EXPECT_TRUE(a.x1 <= b.x0 || b.x1 <= a.x0 || a.y1 <= b.y0 || b.y1 <= a.y0) << i;
+      const SceneBox &a = scene.shapes[0].box, &b = scene.shapes[1].box;
+      EXPECT_TRUE(a.x2 <= b.x1 || b.x2 <= a.x1 || a.y2 <= b.y1 || b.y2 <= a.y1) << i;
     }
   }
   EXPECT_EQ(counts, (std::set<std::size_t>{2, 3, 4}));
@@ -90,7 +91,8 @@ TEST(Shapes, ColoursAreUniqueBoxesInsideAndApart) {
 
 TEST(Shapes, WhatIsWrittenLoads) {
   const test::TemporaryDirectory dir;
-  write_shapes(dir / "set", {.count = 4, .seed = 1, .size = 64, .min_shapes = 1, .max_shapes = 2});
+  write_shapes(dir / "set", {.count = 4, .seed = 1, .size = 64, .min_shapes = 1, .max_shapes = 2},
+               image::scene_png);
   const std::string file = (dir / "set/train.jsonl").string();
   const Dataset set = load_samples({{file, (dir / "set").string()}}, {.strict = true, .limit = {}});
   ASSERT_EQ(set.samples.size(), 4U);
@@ -99,7 +101,7 @@ TEST(Shapes, WhatIsWrittenLoads) {
   const Sample& sample = set.samples[2];
   EXPECT_EQ(sample.question, "Where is the " + target.color + " " + target.shape + "?");
   EXPECT_EQ(sample.solution, box_text(target.box));
-  EXPECT_EQ(image::load_image(sample.images.at(0)).rgb, scene.image.rgb);
+  EXPECT_EQ(image::load_image(sample.images.at(0)).rgb, image::paint_scene(scene).rgb);
   const nlohmann::json record = nlohmann::json::parse(sample.record);
   EXPECT_EQ(record.at("color"), target.color);
   EXPECT_EQ(record.at("shape"), target.shape);
@@ -109,8 +111,8 @@ TEST(Shapes, WhatIsWrittenLoads) {
 
 TEST(Shapes, TheSameOptionsWriteTheSameBytes) {
   const test::TemporaryDirectory dir;
-  write_shapes(dir / "a", {.count = 3, .seed = 5});
-  write_shapes(dir / "b", {.count = 3, .seed = 5});
+  write_shapes(dir / "a", {.count = 3, .seed = 5}, image::scene_png);
+  write_shapes(dir / "b", {.count = 3, .seed = 5}, image::scene_png);
   for (const char* name : {"train.jsonl", "images/000000.png", "images/000002.png"}) {
     EXPECT_EQ(support::read_file(dir / "a" / name), support::read_file(dir / "b" / name)) << name;
   }
@@ -119,11 +121,12 @@ TEST(Shapes, TheSameOptionsWriteTheSameBytes) {
 TEST(Shapes, NothingThatExistsIsReplaced) {
   const test::TemporaryDirectory dir;
   dir.write("set/keep.txt", "x");
-  EXPECT_TRUE(contains(message_of<UserError>([&] { write_shapes(dir / "set", {.count = 1}); }),
-                       "is not an empty directory"));
+  EXPECT_TRUE(
+      contains(message_of<UserError>([&] { write_shapes(dir / "set", {.count = 1}, image::scene_png); }),
+               "is not an empty directory"));
   EXPECT_TRUE(fs::exists(dir / "set/keep.txt"));
   fs::create_directories(dir / "empty");
-  EXPECT_NO_THROW(write_shapes(dir / "empty", {.count = 1}));
+  EXPECT_NO_THROW(write_shapes(dir / "empty", {.count = 1}, image::scene_png));
 }
 
 TEST(Shapes, OptionsOutOfRangeAreNamed) {

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "adapt/targeting.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "support/error.h"
+#include "tests/adapt/qwen_sites.h"
+
+namespace graft::adapt {
+namespace {
+
+const std::vector<std::string> kSeven = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                         "gate_proj", "up_proj", "down_proj"};
+
+TargetSpec language(std::vector<std::string> names) {
+  TargetSpec spec;
+  spec.names = std::move(names);
+  spec.components = {GRAFT_COMPONENT_LANGUAGE};
+  return spec;
+}
+
+TargetSpec everywhere(std::vector<std::string> names) {
+  auto spec = language(std::move(names));
+  spec.components = {GRAFT_COMPONENT_LANGUAGE, GRAFT_COMPONENT_VISION, GRAFT_COMPONENT_PROJECTOR,
+                     GRAFT_COMPONENT_HEAD};
+  return spec;
+}
+
+std::set<std::string> selected(const TargetSpec& spec) {
+  const test::QwenSites model;
+  return model.names(select_sites(model.sites, spec).sites);
+}
+
+std::string error_of(const TargetSpec& spec) {
+  try {
+    selected(spec);
+  } catch (const support::UserError& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Targeting, TheUsualSevenNamesSelectTheDecoderOnlyWhenComponentsSayLanguage) {
+  const auto sites = selected(language(kSeven));
+  EXPECT_EQ(sites.size(), 14u);
+  for (const auto& name : sites) EXPECT_TRUE(name.starts_with("model.language_model.")) << name;
+}
+
+TEST(Targeting, TheUsualSevenNamesAlsoReachTheVisionMlpWhenComponentsSaySo) {
+  const auto sites = selected(everywhere(kSeven));
+  EXPECT_EQ(sites.size(), 17u);
+  EXPECT_TRUE(sites.count("model.visual.blocks.0.mlp.down_proj"));
+  EXPECT_FALSE(sites.count("model.visual.blocks.0.attn.qkv"));
+}
+
+TEST(Targeting, AnEntryMatchesWholeNamePartsOnly) {
+  EXPECT_TRUE(matches_entry("a.b.q_proj", "q_proj"));
+  EXPECT_TRUE(matches_entry("a.b.q_proj", "b.q_proj"));
+  EXPECT_TRUE(matches_entry("q_proj", "q_proj"));
+  EXPECT_FALSE(matches_entry("a.b.vq_proj", "q_proj"));
+  EXPECT_FALSE(matches_entry("q_proj", "b.q_proj"));
+  EXPECT_FALSE(matches_entry("a.q_proj.b", "q_proj"));
+}
+
+TEST(Targeting, AFullNameAndAnEndingOfSeveralPartsSelectOneLayer) {
+  EXPECT_EQ(selected(language({"model.language_model.layers.1.self_attn.q_proj"})).size(), 1u);
+  EXPECT_EQ(selected(language({"layers.1.self_attn.q_proj"})),
+            std::set<std::string>{"model.language_model.layers.1.self_attn.q_proj"});
+}
+
+TEST(Targeting, AllLinearSparesTheHeadAndStaysWithinTheComponents) {
+  TargetSpec spec = everywhere({});
+  spec.all_linear = true;
+  const auto all = selected(spec);
+  EXPECT_EQ(all.size(), 21u);
+  EXPECT_FALSE(all.count("lm_head"));
+  EXPECT_TRUE(all.count("model.visual.merger.mlp.0"));
+  spec.components = {GRAFT_COMPONENT_PROJECTOR};
+  EXPECT_EQ(selected(spec),
+            (std::set<std::string>{"model.visual.merger.mlp.0", "model.visual.merger.mlp.2"}));
+}
+
+TEST(Targeting, TheHeadIsSelectedWhenItIsNamed) {
+  EXPECT_EQ(selected(everywhere({"lm_head"})).size(), 1u);
+}
+
+TEST(Targeting, APatternMatchesWholeNamesAndMayLookAhead) {
+  TargetSpec spec = everywhere({});
+  spec.pattern = R"(^(?!.*visual)(?=.*\bself_attn\b).*(?:q_proj|v_proj).*?)";
+  EXPECT_EQ(selected(spec).size(), 4u);
+  spec.pattern = R"(model\.visual\.(?:.*?\.)*?(qkv|proj))";
+  EXPECT_EQ(selected(spec).size(), 2u);
+  spec.pattern = "q_proj";  // whole names: a part is not enough
+  EXPECT_NE(error_of(spec), "no error");
+}
+
+TEST(Targeting, AlternativesOfAPatternAreTriedUntilTheWholeNameMatches) {
+  TargetSpec spec = everywhere({});
+  spec.pattern = R"(lm|lm_head)";
+  EXPECT_EQ(selected(spec), std::set<std::string>{"lm_head"});
+}
+
+TEST(Targeting, ExclusionsWinAsListAndAsPattern) {
+  TargetSpec spec = everywhere(kSeven);
+  spec.exclude_pattern = ".*visual.*";
+  EXPECT_EQ(selected(spec).size(), 14u);
+  spec.exclude_pattern.clear();
+  spec.exclude_names = {"down_proj", "layers.0.mlp.up_proj"};
+  EXPECT_EQ(selected(spec).size(), 13u);
+}
+
+TEST(Targeting, AMisspeltEntryIsAnErrorWithTheNearestName) {
+  const auto message = error_of(language({"q_proj", "qate_proj"}));
+  EXPECT_NE(message.find("\"qate_proj\""), std::string::npos) << message;
+  EXPECT_NE(message.find("did you mean \"gate_proj\""), std::string::npos) << message;
+  EXPECT_NE(message.find("peft.target_modules"), std::string::npos) << message;
+}
+
+TEST(Targeting, AnEntryOfAnotherComponentIsAnErrorThatNamesTheComponent) {
+  const auto message = error_of(language({"q_proj", "qkv"}));
+  EXPECT_NE(message.find("\"qkv\""), std::string::npos) << message;
+  EXPECT_NE(message.find("vision"), std::string::npos) << message;
+}
+
+TEST(Targeting, AnExclusionThatMatchesNothingIsAnErrorButOneOutsideOfTheComponentsIsNot) {
+  TargetSpec spec = language(kSeven);
+  spec.exclude_names = {"qkv"};
+  EXPECT_EQ(selected(spec).size(), 14u);
+  spec.exclude_names = {"dwon_proj"};
+  EXPECT_NE(error_of(spec).find("did you mean \"down_proj\""), std::string::npos) << error_of(spec);
+  spec.exclude_names.clear();
+  spec.exclude_pattern = "vision.*";
+  EXPECT_NE(error_of(spec).find("peft.exclude_modules"), std::string::npos) << error_of(spec);
+}
+
+TEST(Targeting, AMalformedPatternIsAnErrorThatShowsIt) {
+  TargetSpec spec = everywhere({});
+  spec.pattern = "model.(visual";
+  const auto message = error_of(spec);
+  EXPECT_NE(message.find("model.(visual"), std::string::npos) << message;
+  EXPECT_NE(message.find("peft.target_modules"), std::string::npos) << message;
+}
+
+TEST(Targeting, APatternThatExplodesIsAnErrorAndNotAHang) {
+  const ModulePattern pattern("(a+)+b", "peft.target_modules");
+  EXPECT_TRUE(pattern.matches("aaab"));
+  EXPECT_THROW(static_cast<void>(pattern.matches(std::string(4000, 'a') + "cb")), support::UserError);
+}
+
+TEST(Targeting, AQuotedPatternMatchesItselfOnly) {
+  const std::string name = "a.b+(c)[d]{2}|e^f$g\\h*?";
+  EXPECT_TRUE(ModulePattern(quote_pattern(name), "test").matches(name));
+  EXPECT_FALSE(ModulePattern(quote_pattern("a.b"), "test").matches("axb"));
+}
+
+TEST(Targeting, BaseParametersAreSelectedByTheirModule) {
+  const test::QwenSites model;
+  const auto count = [&](const TargetSpec& spec) {
+    const auto chosen = select_params(model.params, spec);
+    return std::count(chosen.begin(), chosen.end(), true);
+  };
+  TargetSpec all = language({});
+  EXPECT_EQ(count(all), 16);                           // 14 linear weights and two norms
+  EXPECT_EQ(count(language({"input_layernorm"})), 2);  // modules that are no linear layers count, too
+  EXPECT_EQ(count(language({"q_proj"})), 2);
+  all.exclude_pattern = ".*norm";
+  EXPECT_EQ(count(all), 14);
+  EXPECT_THROW(count(language({"patch_embed"})), support::UserError);
+}
+
+TEST(Targeting, ATiedParameterSelectsItsOwner) {
+  test::QwenSites model;
+  model.params.back().tied_to = 0;  // lm_head
+  TargetSpec spec;
+  spec.components = {GRAFT_COMPONENT_HEAD};
+  const auto chosen = select_params(model.params, spec);
+  EXPECT_TRUE(chosen.front());
+  EXPECT_FALSE(chosen.back());
+}
+
+TEST(Targeting, ComponentsHaveNames) {
+  for (const char* name : {"language", "vision", "projector", "head"})
+    EXPECT_EQ(component_name(component_code(name)), name);
+  try {
+    static_cast<void>(component_code("vison"));
+    FAIL() << "expected an error";
+  } catch (const support::UserError& e) {
+    EXPECT_NE(std::string(e.what()).find("did you mean \"vision\""), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace graft::adapt

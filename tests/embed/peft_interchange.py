@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Exchange LoRA adapters with PEFT in both directions and compare logits.
+
+    python peft_interchange.py --model DIR --image FILE --tool adapter_logits
+
+graft -> PEFT: the tool saves an adapter for several selections of layers; PEFT must load it without missing or unexpected
+tensors, adapt exactly the same modules, and give the same logits. PEFT -> graft: adapters made by PEFT (names that also reach
+the vision encoder, an expression with look-ahead, rank-stabilised scaling, bfloat16 files) must give the same logits in graft.
+Exit code 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
+
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+EVERYWHERE = ["language", "vision", "projector", "head"]
+TOLERANCE = 2e-4
+
+#: name -> what graft attaches
+OURS = {
+    "decoder": {"params": {"r": 4, "alpha": 8}, "targets": SEVEN, "components": ["language"]},
+    "attention, rank-stabilised": {
+        "params": {"r": 9, "alpha": 6, "use_rslora": True},
+        "targets": ["q_proj", "v_proj"],
+        "components": ["language"],
+    },
+    "all linear layers": {"params": {"r": 2, "alpha": 4}, "components": EVERYWHERE},
+    "vision encoder": {"params": {"r": 2, "alpha": 4}, "components": ["vision", "projector"]},
+    "one layer by expression": {
+        "params": {"r": 3, "alpha": 4.5},
+        "pattern": r"(?!.*visual).*layers\.1\.(?=.*_proj).*",
+        "components": ["language"],
+    },
+}
+
+#: name -> what PEFT attaches
+THEIRS = {
+    "the seven names": {"r": 4, "lora_alpha": 8, "target_modules": SEVEN},
+    "expression": {"r": 4, "lora_alpha": 8, "target_modules": r"^(?!.*visual)(?=.*\bmlp\b).*(?:up|down)_proj$"},
+    "all-linear": {"r": 2, "lora_alpha": 6, "target_modules": "all-linear", "use_rslora": True},
+    "defaults": {"target_modules": ["q_proj", "qkv"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
+}
+
+
+def base_model(directory: Path):
+    return AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def run_tool(tool: Path, *arguments: object) -> set[str]:
+    done = subprocess.run([str(tool), *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{tool} {' '.join(map(str, arguments))}\n{done.stderr}")
+    return set(done.stdout.split())
+
+
+def logits_of(model, inputs: dict[str, torch.Tensor], image_token: int) -> torch.Tensor:
+    ids = inputs["input_ids"].unsqueeze(0)
+    with torch.no_grad():
+        return model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == image_token).long(),
+            pixel_values=inputs["pixel_values"],
+            image_grid_thw=inputs["image_grid_thw"].unsqueeze(0),
+        ).logits[0]
+
+
+def adapter_tensors(model) -> set[str]:
+    """Names of the adapter's tensors without PEFT's prefix and the adapter's name, as graft lists them."""
+    return {
+        name.removeprefix("base_model.model.").replace(".default", "")
+        for name, _ in model.named_parameters()
+        if ".lora_" in name
+    }
+
+
+def randomize(model, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if ".lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+class Report:
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def compare(self, title: str, ours: torch.Tensor, theirs: torch.Tensor, base: torch.Tensor) -> None:
+        difference = float((ours - theirs).abs().max())
+        effect = float((theirs - base).abs().max())
+        self.say(title, difference <= TOLERANCE and effect > 100 * TOLERANCE,
+                 f"largest difference {difference:.2e}, effect of the adapter {effect:.2e}")
+
+    def say(self, title: str, passed: bool, text: str) -> None:
+        self.failures += not passed
+        print(f"{'ok  ' if passed else 'FAIL'} {title}: {text}")
+
+
+def from_graft(arguments, scratch: Path, report: Report) -> None:
+    for number, (title, options) in enumerate(OURS.items()):
+        title = f"graft -> PEFT, {title}"
+        adapter, out = scratch / f"ours{number}", scratch / f"ours{number}.safetensors"
+        listed = run_tool(arguments.tool, "save", arguments.model, adapter, out, arguments.image, json.dumps(options))
+        base = base_model(arguments.model)
+        image_token = base.config.image_token_id
+        inputs = load_file(out)
+        plain = logits_of(base, inputs, image_token)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            adapted = PeftModel.from_pretrained(base, adapter).eval()
+        complaints = [str(w.message) for w in caught if "adapter" in str(w.message).lower() or "keys" in str(w.message)]
+        report.say(title, not complaints, f"warnings of PEFT: {complaints or 'none'}")
+        differing = sorted(adapter_tensors(adapted) ^ listed)
+        report.say(title, not differing, f"{len(listed)} tensors; adapted by one side only: {differing[:4] or 'none'}")
+        report.compare(title, inputs["logits"], logits_of(adapted, inputs, image_token), plain)
+
+
+def to_graft(arguments, scratch: Path, report: Report) -> None:
+    for number, (title, options) in enumerate(THEIRS.items()):
+        title = f"PEFT -> graft, {title}"
+        adapter, out = scratch / f"theirs{number}", scratch / f"theirs{number}.safetensors"
+        base = base_model(arguments.model)
+        image_token = base.config.image_token_id
+        adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
+        randomize(adapted, number)
+        adapted.save_pretrained(adapter)
+        listed = run_tool(arguments.tool, "load", arguments.model, adapter, out, arguments.image)
+        differing = sorted(adapter_tensors(adapted) ^ listed)
+        report.say(title, not differing, f"{len(listed)} tensors; adapted by one side only: {differing[:4] or 'none'}")
+        inputs = load_file(out)
+        theirs = logits_of(adapted, inputs, image_token)
+        with adapted.disable_adapter():
+            plain = logits_of(adapted, inputs, image_token)
+        report.compare(title, inputs["logits"], theirs, plain)
+        if number == 0:
+            older_layout(arguments, adapter, scratch, listed, theirs, plain, report)
+
+
+def older_layout(arguments, adapter: Path, scratch: Path, listed: set[str], theirs, plain, report: Report) -> None:
+    """The same adapter as older releases of transformers name its modules."""
+    older, out = scratch / "older", scratch / "older.safetensors"
+    older.mkdir()
+    (older / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    renamed = {
+        name.replace(".model.model.language_model.", ".model.model.").replace(".model.model.visual.", ".model.visual."): tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(renamed, older / "adapter_model.safetensors", metadata={"format": "pt"})
+    title = "PEFT -> graft, older module names"
+    found = run_tool(arguments.tool, "load", arguments.model, older, out, arguments.image)
+    report.say(title, found == listed and renamed.keys() != tensors.keys(), f"{len(found)} tensors")
+    report.compare(title, load_file(out)["logits"], theirs, plain)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint directory")
+    parser.add_argument("--image", type=Path, required=True, help="image of the prompt")
+    parser.add_argument("--tool", type=Path, required=True, help="the program adapter_logits")
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    report = Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        from_graft(arguments, Path(scratch), report)
+        to_graft(arguments, Path(scratch), report)
+    sys.exit(1 if report.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ class Checker {
     if (command_ == kTrain) check_grpo();
     if (command_ == kEval)
       required(!c_.data.eval.empty(), "data.eval", "at least one JSONL file", "data.eval=FILE");
-    if ((command_ & (kTrain | kEval)) != 0) check_rewards();
+    if ((command_ & (kTrain | kSft | kEval)) != 0) check_rewards();
     if ((command_ & (kTrain | kSft | kEval)) != 0) check_data();
   }
 

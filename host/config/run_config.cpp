@@ -146,7 +146,8 @@ LoadedConfig load_run_config(const std::optional<std::string>& file, const std::
 
   LoadedConfig out;
   out.resolved = resolve(run_schema().root, document.value, where);
-  if (command == kEval && out.resolved["rewards"].empty()) {
+  const bool evaluates = command == kEval || (command == kSft && out.resolved["train"]["eval_steps"] > 0);
+  if (evaluates && out.resolved["rewards"].empty()) {
     // Without a choice an evaluation reports what grounding is judged by.
     const json rewards = json::object({{"rewards", json::array({"iou", "format"})}});
     out.resolved["rewards"] = resolve(run_schema().root, rewards, where)["rewards"];

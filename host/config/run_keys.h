@@ -129,9 +129,10 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("name", c.checkpoint_policy.name, {.description = "Checkpoint policy plugin: \"none\", \"full\", …"});
   v.key("params", c.checkpoint_policy.params, {.description = "Parameters of the policy."});
 
-  v.section("", "Rewards", kTrain | kEval);
+  v.section("", "Rewards", kTrain | kSft | kEval);
   v.rewards("rewards", c.rewards,
-            "Rewards, summed with their weights. A name alone stands for {\"name\": …}.");
+            "Rewards, summed with their weights. A name alone stands for {\"name\": …}. Evaluations without "
+            "any use iou and format.");
 
   v.section("rollout", "Sampling of completions", kTrain | kEval | kGenerate);
   v.key("num_generations", c.rollout.num_generations,

@@ -191,6 +191,8 @@ TEST_F(RunConfigTest, AnEvaluationWithoutRewardsReportsGrounding) {
   ASSERT_EQ(c.rewards.size(), 2U);
   EXPECT_EQ(c.rewards[0].name, "iou");
   EXPECT_EQ(c.rewards[1].name, "format");
+  EXPECT_EQ(load({"rewards=[]", "train.eval_steps=5"}, kSft).config.rewards.size(), 2U);
+  EXPECT_TRUE(load({"rewards=[]"}, kSft).config.rewards.empty());
 }
 
 TEST(CommittedConfigs, Load) {

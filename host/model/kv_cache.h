@@ -25,7 +25,8 @@ class KvCache {
   [[nodiscard]] std::shared_ptr<SequenceAttention> step();
   // Ends a step: all active rows are one token longer.
   void advance();
-  // Keeps only the rows listed: a subset of active_rows(), in the same order. Their memory is given back now and then.
+  // Keeps only the rows listed: a subset of active_rows(), in the same order. Their memory is given back now
+  // and then.
   void keep(const std::vector<std::int64_t>& rows);
   [[nodiscard]] const std::vector<std::int64_t>& active_rows() const;
 

@@ -40,6 +40,26 @@ void set_random_state(const at::Device& device, const at::Tensor& state) {
   generator.set_state(state);
 }
 
+// While it lives, the default generator continues from `state`; afterwards from where it was. Does nothing if
+// `state` is undefined.
+class Replay {
+ public:
+  Replay(const at::Device& device, const at::Tensor& state) : device_(device) {
+    if (!state.defined()) return;
+    before_ = random_state(device);
+    set_random_state(device, state);
+  }
+  ~Replay() {
+    if (before_.defined()) set_random_state(device_, before_);
+  }
+  Replay(const Replay&) = delete;
+  Replay& operator=(const Replay&) = delete;
+
+ private:
+  at::Device device_;
+  at::Tensor before_;
+};
+
 // What forward and backward share. Backward holds it by a capsule, the one way to give an autograd function a
 // C++ object.
 struct Recipe : torch::CustomClassHolder {
@@ -138,13 +158,9 @@ class ChunkedNode : public torch::autograd::Function<ChunkedNode> {
     const auto holder = context->saved_data["recipe"].toCapsule();
     const auto& recipe = static_cast<const Recipe&>(*holder);
     const std::vector<at::Tensor> trained(saved.begin() + 3, saved.end());
-    const at::Device device = saved[0].device();
-    const bool replays = recipe.random_state.defined();
-    const at::Tensor state = replays ? random_state(device) : at::Tensor();
-    if (replays) set_random_state(device, recipe.random_state);
+    const Replay replay(saved[0].device(), recipe.random_state);
     torch::autograd::variable_list results =
         chunk_gradients(recipe, saved[0], saved[1], saved[2], grads[0], trained);
-    if (replays) set_random_state(device, state);
     results.resize(results.size() + 3);  // ids, scores and recipe take no gradient
     return results;
   }

@@ -109,7 +109,8 @@ class Generation {
     return model_.head(hidden.index_select(0, at::tensor(last_rows, at::kLong).to(hidden.device())), kPass);
   }
 
-  // Feeds the newest token of each active row, the one at `position` of its completion; logits [active rows, V].
+  // Feeds the newest token of each active row, the one at `position` of its completion; logits [active rows,
+  // V].
   at::Tensor step(std::int64_t position) {
     std::vector<std::int64_t> ids, positions;
     for (const std::int64_t row : active_) {

@@ -21,8 +21,8 @@ struct SamplingOptions {
   double top_p = 1.0;                        // 1: off
   bool ban_image_tokens = true;  // image placeholders are never sampled (and not counted in logprobs)
   std::vector<std::int64_t> stop_ids;
-  // Every draw is keyed by (seed, step, prompt_keys[p], sample, position), so a rollout does not depend on how prompts are
-  // batched.
+  // Every draw is keyed by (seed, step, prompt_keys[p], sample, position), so a rollout does not depend on
+  // how prompts are batched.
   std::uint64_t seed = 0;
   std::uint64_t step = 0;
 };
@@ -44,10 +44,10 @@ struct Rollouts {
   std::int64_t completion_tokens = 0;
 };
 
-// Samples completions: each image is encoded once, each prompt prefilled once and its keys and values shared by its
-// completions, finished rows dropped. Evaluation mode, adapters on and unmerged, no autograd. Deterministic. `cancelled`
-// is polled once per token; when it returns true support::Interrupted is thrown. image_values[p] are the vision features of
-// prompt p (encode_images), undefined if it has no image.
+// Samples completions: each image is encoded once, each prompt prefilled once and its keys and values shared
+// by its completions, finished rows dropped. Evaluation mode, adapters on and unmerged, no autograd.
+// Deterministic. `cancelled` is polled once per token; when it returns true support::Interrupted is thrown.
+// image_values[p] are the vision features of prompt p (encode_images), undefined if it has no image.
 [[nodiscard]] Rollouts generate(const model::Model& model, std::span<const model::Prompt* const> prompts,
                                 std::span<const at::Tensor> image_values,
                                 std::span<const std::uint64_t> prompt_keys, const SamplingOptions& options,

@@ -24,8 +24,8 @@ struct Candidate {
   float probability;
 };
 
-// Inverts the distribution function over candidates in order of their ids; sums run in double. Never selects a candidate
-// of probability 0.
+// Inverts the distribution function over candidates in order of their ids; sums run in double. Never selects
+// a candidate of probability 0.
 template <typename Probability>
 std::size_t invert(std::size_t n, double uniform, const Probability& probability) {
   double total = 0.0, reached = 0.0;

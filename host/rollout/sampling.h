@@ -9,8 +9,8 @@
 
 namespace graft::rollout {
 
-// How one token is drawn from a row of logits, in this order: temperature, banned tokens, top-k, top-p. The meaning of
-// each is that of transformers' generate().
+// How one token is drawn from a row of logits, in this order: temperature, banned tokens, top-k, top-p. The
+// meaning of each is that of transformers' generate().
 struct TokenSampling {
   double temperature = 1.0;  // 0: the most probable token, the first of equals
   std::int64_t top_k = 0;    // keeps the k most probable and those as probable as the k-th; 0: off
@@ -25,12 +25,12 @@ struct Draw {
 
 struct SampledToken {
   std::int64_t id;
-  float
-      logprob;  // log softmax of logits / temperature (1 if it is 0) without the banned tokens; top-k and top-p aside
+  // log softmax of logits / temperature (1 if it is 0) without the banned tokens; top-k and top-p aside
+  float logprob;
 };
 
-// One token per draw from logits [M, V] (any float dtype, any device). The result depends neither on the number of threads
-// nor on the other rows. Throws support::DivergedError if a row holds NaN or infinities.
+// One token per draw from logits [M, V] (any float dtype, any device). The result depends neither on the
+// number of threads nor on the other rows. Throws support::DivergedError if a row holds NaN or infinities.
 [[nodiscard]] std::vector<SampledToken> sample_tokens(const at::Tensor& logits, std::span<const Draw> draws,
                                                       const TokenSampling& sampling);
 

@@ -15,7 +15,6 @@
 namespace graft::image {
 namespace {
 
-constexpr Color kWhite{255, 255, 255};
 constexpr Color kBlack{0, 0, 0};
 
 // One character a pixel, '#' for black, '.' for white, '?' for another colour, a line a row.

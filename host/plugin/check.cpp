@@ -36,8 +36,9 @@ std::string random_word(support::KeyedRandom& random) {
 std::string check_interface_ids(const CheckContext& context) {
   const std::string id(interface_of(context.component.kind)->id);
   support::KeyedRandom random = context.random("interface ids");
-  std::vector<std::string> unknown = {"", id + "garbage", id + "0", id.substr(0, id.size() - 1),
-                                      id + std::string(1, '\0'), "graft.", std::string(100'000, 'x')};
+  std::vector<std::string> unknown = {
+      "",       id + "garbage",           id + "0", id.substr(0, id.size() - 1), id + std::string(1, '\0'),
+      "graft.", std::string(100'000, 'x')};
   for (int i = 0; i < 100; ++i) unknown.push_back(random_word(random));
   const graft_component& table = *context.component.table;
   for (const std::string& word : unknown) {
@@ -109,7 +110,9 @@ std::string check_random_params(const CheckContext& context) {
 }
 
 // Bytes in use on the heap; 0 where another allocator took malloc's place.
-std::size_t heap_in_use() { return ::mallinfo2().uordblks; }
+std::size_t heap_in_use() {
+  return ::mallinfo2().uordblks;
+}
 
 std::string check_leaks(const CheckContext& context) {
   const std::string params = default_params(context.component).dump();
@@ -176,21 +179,26 @@ void check_all(const std::filesystem::path& path, const graft_host* host, const 
     return;
   }
   journal.add({Level::kPass, "", "load", cat(library->name, " ", library->version)});
-  for (const Component& component : components_of(*library)) check_component(component, host, options, journal);
+  for (const Component& component : components_of(*library))
+    check_component(component, host, options, journal);
 }
 
 const char* level_word(Level level) {
   switch (level) {
-    case Level::kPass: return "pass";
-    case Level::kWarn: return "warn";
-    case Level::kFail: return "FAIL";
+    case Level::kPass:
+      return "pass";
+    case Level::kWarn:
+      return "warn";
+    case Level::kFail:
+      return "FAIL";
   }
   return "";
 }
 
 }  // namespace
 
-CheckReport check_plugin(const std::filesystem::path& file, const graft_host* host, const CheckOptions& options) {
+CheckReport check_plugin(const std::filesystem::path& file, const graft_host* host,
+                         const CheckOptions& options) {
   CheckReport report{file, options.seed, {}};
   std::filesystem::path path;
   try {

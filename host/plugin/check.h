@@ -41,6 +41,7 @@ struct CheckOptions {
 
 // Loads the library in a child process and checks everything there, so that a plugin that crashes or hangs becomes a
 // finding. Throws only for what has nothing to do with the plugin.
-CheckReport check_plugin(const std::filesystem::path& file, const graft_host* host, const CheckOptions& options = {});
+CheckReport check_plugin(const std::filesystem::path& file, const graft_host* host,
+                         const CheckOptions& options = {});
 
 }  // namespace graft::plugin

@@ -40,13 +40,14 @@ void copy_text(std::array<char, N>& to, const std::string& text) {
 }  // namespace
 
 Journal::Journal() {
-  void* memory =
-      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   shared_ = static_cast<Shared*>(memory);  // zero-filled
 }
 
-Journal::~Journal() { ::munmap(shared_, sizeof(Shared)); }
+Journal::~Journal() {
+  ::munmap(shared_, sizeof(Shared));
+}
 
 void Journal::begin(const std::string& component, const std::string& step) {
   copy_text(shared_->component, component);
@@ -75,17 +76,20 @@ std::vector<CheckFinding> Journal::findings() const {
 }
 
 CheckFinding Journal::under_way() const {
-  const auto text = [](const auto& chars) { return std::string(chars.data(), strnlen(chars.data(), chars.size())); };
+  const auto text = [](const auto& chars) {
+    return std::string(chars.data(), strnlen(chars.data(), chars.size()));
+  };
   return {CheckFinding::Level::kFail, text(shared_->component), text(shared_->step), {}};
 }
 
 // ---- CheckContext ----------------------------------------------------------------------------------------------------
 
-CheckContext::CheckContext(const Component& tested, const graft_host* the_host, const CheckOptions& the_options,
-                           Journal& journal)
+CheckContext::CheckContext(const Component& tested, const graft_host* the_host,
+                           const CheckOptions& the_options, Journal& journal)
     : component(tested), host(the_host), options(the_options), journal_(journal) {}
 
-void CheckContext::finish(const std::string& name, CheckFinding::Level level_if_any, const std::string& detail) {
+void CheckContext::finish(const std::string& name, CheckFinding::Level level_if_any,
+                          const std::string& detail) {
   journal_.add({detail.empty() ? CheckFinding::Level::kPass : level_if_any, component.label(), name, detail});
 }
 
@@ -106,8 +110,8 @@ Creation try_create(const CheckContext& context, std::string_view params_json) {
   Creation made;
   // A copy that ends where the text ends, so that a sanitizer sees a read past it.
   const std::vector<char> text(params_json.begin(), params_json.end());
-  made.status = context.component.table->create(context.component.self, context.host, {text.data(), text.size()},
-                                                &made.raw, &error);
+  made.status = context.component.table->create(context.component.self, context.host,
+                                                {text.data(), text.size()}, &made.raw, &error);
 
   const bool is_watch_intact =
       std::all_of(buffer.begin(), buffer.begin() + kMargin, [](char c) { return c == kWatch; }) &&
@@ -141,8 +145,10 @@ nlohmann::json default_params(const Component& component) {
 
 std::shared_ptr<Instance> default_instance(CheckContext& context) {
   const Creation made = try_create(context, default_params(context.component).dump());
-  if (made.status == GRAFT_OK && made.raw != nullptr) return std::make_shared<Instance>(context.component, made.raw);
-  context.warn("defaults", cat("refuses its default parameters (", made.message, "), so nothing more is checked"));
+  if (made.status == GRAFT_OK && made.raw != nullptr)
+    return std::make_shared<Instance>(context.component, made.raw);
+  context.warn("defaults",
+               cat("refuses its default parameters (", made.message, "), so nothing more is checked"));
   return nullptr;
 }
 
@@ -176,8 +182,9 @@ std::vector<std::string> hostile_texts(support::KeyedRandom random) {
   std::string tags;
   for (int i = 0; i < 2000; ++i) tags += i % 2 == 0 ? "<think>" : "</think>";
   texts.push_back(tags);
-  constexpr std::array kPieces = {"<think>", "</think>", "<answer>", "</answer>", "[", "]", "{", "}", "\"bbox_2d\": ",
-                                  "12", "-3.5", ", ", " ", "\n", "a", "é", "\\u0041", "\""};
+  constexpr std::array kPieces = {"<think>",       "</think>", "<answer>", "</answer>", "[", "]",  "{", "}",
+                                  "\"bbox_2d\": ", "12",       "-3.5",     ", ",        " ", "\n", "a", "é",
+                                  "\\u0041",       "\""};
   for (int i = 0; i < 30; ++i) {
     std::string text;
     for (std::int64_t n = random.between(1, 40); n > 0; --n) text += kPieces[random.below(kPieces.size())];

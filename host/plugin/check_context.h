@@ -39,7 +39,8 @@ class Journal {
 // One component under test.
 class CheckContext {
  public:
-  CheckContext(const Component& tested, const graft_host* host, const CheckOptions& options, Journal& journal);
+  CheckContext(const Component& tested, const graft_host* host, const CheckOptions& options,
+               Journal& journal);
 
   const Component& component;
   const graft_host* host;
@@ -57,7 +58,9 @@ class CheckContext {
     }
     finish(name, CheckFinding::Level::kFail, problem);
   }
-  void warn(const std::string& name, const std::string& detail) { finish(name, CheckFinding::Level::kWarn, detail); }
+  void warn(const std::string& name, const std::string& detail) {
+    finish(name, CheckFinding::Level::kWarn, detail);
+  }
 
   // Random numbers of this component and purpose.
   [[nodiscard]] support::KeyedRandom random(std::string_view purpose) const;

@@ -41,7 +41,8 @@ std::string check_open(CheckContext& context) {
     std::array<char, 512> text{};
     graft_error error{text.data(), static_cast<std::uint32_t>(text.size()), 0};
     const graft_status status = table.open(family->raw(), &files, &error);
-    if (status == GRAFT_OK) return cat("open() with the config.json `", config, "` succeeded, expected a refusal");
+    if (status == GRAFT_OK)
+      return cat("open() with the config.json `", config, "` succeeded, expected a refusal");
     if (text[0] == '\0') return cat("open() with the config.json `", config, "` failed without a message");
   }
   return {};

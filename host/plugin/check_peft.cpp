@@ -24,15 +24,18 @@ const graft_peft& vtable(const Component& component) {
 std::string check_param(const graft_peft_param& param) {
   const std::string_view name = view(param.name);
   if (name.empty() || !support::is_utf8(name)) return "has no name in UTF-8";
-  if (param.rank > 8 || (param.rank > 0 && param.sizes == nullptr)) return cat(name, " has rank ", param.rank);
+  if (param.rank > 8 || (param.rank > 0 && param.sizes == nullptr))
+    return cat(name, " has rank ", param.rank);
   for (std::uint32_t i = 0; i < param.rank; ++i) {
     if (param.sizes[i] <= 0) return cat(name, ".sizes[", i, "] is ", param.sizes[i], ", expected at least 1");
   }
-  if (param.dtype < GRAFT_DTYPE_DEFAULT || param.dtype > GRAFT_BOOL) return cat(name, ".dtype is ", param.dtype);
+  if (param.dtype < GRAFT_DTYPE_DEFAULT || param.dtype > GRAFT_BOOL)
+    return cat(name, ".dtype is ", param.dtype);
   if (param.init < GRAFT_INIT_ZEROS || param.init > GRAFT_INIT_NORMAL) {
     return cat(name, ".init is ", param.init, ", expected GRAFT_INIT_*");
   }
-  if (!std::isfinite(param.init_scale) || param.init_scale < 0) return cat(name, ".init_scale is ", param.init_scale);
+  if (!std::isfinite(param.init_scale) || param.init_scale < 0)
+    return cat(name, ".init_scale is ", param.init_scale);
   return {};
 }
 
@@ -75,14 +78,16 @@ std::string check_plan_site(const CheckContext& context, const Instance& peft) {
     for (std::uint32_t i = 0; i < plan.n; ++i) {
       const std::string problem = check_param(*plan.params[i]);
       if (!problem.empty()) return cat("parameter ", i, " of ", name, " ", problem);
-      if (!seen.insert(view(plan.params[i]->name)).second) return cat("parameter ", i, " has the name of another one");
+      if (!seen.insert(view(plan.params[i]->name)).second)
+        return cat("parameter ", i, " has the name of another one");
     }
     plan.text = summary(plan.params, plan.n);
     plans.push_back(plan);
   }
   for (std::size_t i = 0; i < plans.size(); ++i) {
     if (summary(plans[i].params, plans[i].n) != plans[i].text) {
-      return cat("the plan of ", names[i], " changed when later sites were planned; expected it to stay valid until "
+      return cat("the plan of ", names[i],
+                 " changed when later sites were planned; expected it to stay valid until "
                  "the instance is destroyed");
     }
   }
@@ -103,9 +108,8 @@ std::string check_plan_base_param(const CheckContext& context, const Instance& p
     param.site = -1;
     param.is_selected = is_selected;
     std::int32_t is_trained = -1;
-    call("plan_base_param()", [&](graft_error* error) {
-      return table.plan_base_param(peft.raw(), &param, &is_trained, error);
-    });
+    call("plan_base_param()",
+         [&](graft_error* error) { return table.plan_base_param(peft.raw(), &param, &is_trained, error); });
     if (is_trained != 0 && is_trained != 1) return cat("is_trained is ", is_trained, ", expected 0 or 1");
   }
   return {};
@@ -172,8 +176,10 @@ void check_peft(CheckContext& context) {
   if (table.plan_base_param != nullptr) {
     context.check("base parameters", [&] { return check_plan_base_param(context, *peft); });
   }
-  if (table.export_config != nullptr) context.check("adapter_config", [&] { return check_config(context, *peft); });
-  if (table.import_config != nullptr) context.check("hostile import", [&] { return check_hostile_import(context); });
+  if (table.export_config != nullptr)
+    context.check("adapter_config", [&] { return check_config(context, *peft); });
+  if (table.import_config != nullptr)
+    context.check("hostile import", [&] { return check_hostile_import(context); });
 }
 
 }  // namespace graft::plugin

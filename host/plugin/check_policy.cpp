@@ -28,7 +28,8 @@ Segments random_segments(support::KeyedRandom& random, std::size_t n) {
     info.parent = i == 0 || random.below(3) == 0 ? -1 : static_cast<std::int32_t>(random.below(i));
     made.names.push_back(info.parent < 0 ? cat("language.layers.", i)
                                          : cat(made.names[static_cast<std::size_t>(info.parent)], ".", i));
-    info.component = static_cast<std::int32_t>(random.between(GRAFT_COMPONENT_LANGUAGE, GRAFT_COMPONENT_HEAD));
+    info.component =
+        static_cast<std::int32_t>(random.between(GRAFT_COMPONENT_LANGUAGE, GRAFT_COMPONENT_HEAD));
     info.activation_bytes = random.below(1ULL << 34);
     info.input_bytes = random.below(1ULL << 28);
     info.forward_flops = random.below(1ULL << 44);
@@ -69,8 +70,8 @@ void check_checkpoint_policy(CheckContext& context) {
     support::KeyedRandom random = context.random("segments");
     for (const std::size_t n : {0U, 1U, 2U, 7U, 64U, 1000U}) {
       const Segments segments = random_segments(random, n);
-      for (const std::uint64_t budget :
-           {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32, std::numeric_limits<std::uint64_t>::max()}) {
+      for (const std::uint64_t budget : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1} << 32,
+                                         std::numeric_limits<std::uint64_t>::max()}) {
         std::vector<std::int32_t> first;
         std::vector<std::int32_t> second;
         std::string problem = check_plan(*policy, segments, budget, first);

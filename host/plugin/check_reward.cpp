@@ -33,8 +33,8 @@ Batch make_batch(const CheckContext& context, const graft_reward_desc& desc) {
   const std::vector<std::string> texts = hostile_texts(context.random("completions"));
   batch.completions = texts;
   if (desc.contract != nullptr) batch.completions.emplace_back(view(desc.contract->example));
-  const std::vector<std::string> solutions = {"<answer>[10, 20, 110, 220]</answer>", "[10, 20, 110, 220]", "", "5",
-                                              texts[3], texts[5]};
+  const std::vector<std::string> solutions = {
+      "<answer>[10, 20, 110, 220]</answer>", "[10, 20, 110, 220]", "", "5", texts[3], texts[5]};
   batch.images = {{640, 480, 644, 476}, {1, 1, 28, 28}};
   for (std::size_t i = 0; i < batch.completions.size(); ++i) batch.solutions.push_back(solutions[i % 6]);
   for (std::size_t i = 0; i < batch.completions.size(); ++i) {
@@ -63,7 +63,8 @@ struct Outcome {
 
 // Scores the items in the given order; outcomes in the order of `items`.
 std::vector<Outcome> score(const Instance& reward, std::uint32_t n_scores,
-                           const std::vector<graft_reward_item>& items, const std::vector<std::size_t>& order) {
+                           const std::vector<graft_reward_item>& items,
+                           const std::vector<std::size_t>& order) {
   constexpr double kWatch = -12345.678;
   std::vector<const graft_reward_item*> pointers;
   for (const std::size_t i : order) pointers.push_back(&items[i]);
@@ -87,7 +88,8 @@ std::vector<Outcome> score(const Instance& reward, std::uint32_t n_scores,
   };
   const auto& table = reward.interface<graft_reward>(GRAFT_INTERFACE_REWARD);
   call("score()", [&](graft_error* error) { return table.score(reward.raw(), &batch, &result, error); });
-  if (scores.back() != kWatch || statuses.back() != -1) throw std::runtime_error("score() wrote past its arrays");
+  if (scores.back() != kWatch || statuses.back() != -1)
+    throw std::runtime_error("score() wrote past its arrays");
   if (most_item >= std::max<std::size_t>(order.size(), 1)) {
     throw std::runtime_error("score() gave a reason for an item that is not in the batch");
   }
@@ -105,7 +107,8 @@ std::string describe_item(const Batch& batch, std::size_t i) {
 }
 
 std::string check_description(const graft_reward_desc& desc) {
-  if (desc.n_scores == 0 || desc.n_scores > 256) return cat("n_scores is ", desc.n_scores, ", expected 1 to 256");
+  if (desc.n_scores == 0 || desc.n_scores > 256)
+    return cat("n_scores is ", desc.n_scores, ", expected 1 to 256");
   std::set<std::string_view> seen;
   for (std::uint32_t i = 0; i < desc.n_scores; ++i) {
     const std::string_view name = view(desc.score_names[i]);
@@ -122,14 +125,17 @@ std::string check_description(const graft_reward_desc& desc) {
     if (!support::is_utf8(view(desc.contract->format)) || desc.contract->format.len == 0) {
       return "contract.format is empty or not UTF-8, expected one sentence";
     }
-    if (desc.contract->coordinate_space < GRAFT_SPACE_NONE || desc.contract->coordinate_space > GRAFT_SPACE_UNIT) {
-      return cat("contract.coordinate_space is ", desc.contract->coordinate_space, ", expected GRAFT_SPACE_*");
+    if (desc.contract->coordinate_space < GRAFT_SPACE_NONE ||
+        desc.contract->coordinate_space > GRAFT_SPACE_UNIT) {
+      return cat("contract.coordinate_space is ", desc.contract->coordinate_space,
+                 ", expected GRAFT_SPACE_*");
     }
   }
   return {};
 }
 
-std::string check_range(const Batch& batch, const std::vector<Outcome>& outcomes, const graft_reward_desc& desc) {
+std::string check_range(const Batch& batch, const std::vector<Outcome>& outcomes,
+                        const graft_reward_desc& desc) {
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const Outcome& outcome = outcomes[i];
     if (outcome.status < GRAFT_SCORE_OK || outcome.status > GRAFT_SCORE_TIMEOUT) {
@@ -137,9 +143,11 @@ std::string check_range(const Batch& batch, const std::vector<Outcome>& outcomes
     }
     const bool counts = outcome.status == GRAFT_SCORE_OK || outcome.status == GRAFT_SCORE_UNPARSABLE;
     for (const double value : outcome.scores) {
-      if (!std::isfinite(value)) return cat(describe_item(batch, i), " scored ", value, ", expected a finite number");
+      if (!std::isfinite(value))
+        return cat(describe_item(batch, i), " scored ", value, ", expected a finite number");
       if (counts && (value < desc.minimum || value > desc.maximum)) {
-        return cat(describe_item(batch, i), " scored ", value, ", expected ", desc.minimum, " to ", desc.maximum);
+        return cat(describe_item(batch, i), " scored ", value, ", expected ", desc.minimum, " to ",
+                   desc.maximum);
       }
     }
   }
@@ -150,8 +158,8 @@ std::string compare(const Batch& batch, const std::vector<Outcome>& first, const
                     std::string_view what) {
   for (std::size_t i = 0; i < first.size(); ++i) {
     if (first[i] == second[i]) continue;
-    return cat(describe_item(batch, i), " scored ", first[i].scores[0], " (status ", first[i].status, "), but ",
-               second[i].scores[0], " (status ", second[i].status, ") ", what);
+    return cat(describe_item(batch, i), " scored ", first[i].scores[0], " (status ", first[i].status,
+               "), but ", second[i].scores[0], " (status ", second[i].status, ") ", what);
   }
   return {};
 }
@@ -159,7 +167,8 @@ std::string compare(const Batch& batch, const std::vector<Outcome>& first, const
 // Each item alone.
 std::vector<Outcome> score_one_by_one(const Instance& reward, std::uint32_t n_scores, const Batch& batch) {
   std::vector<Outcome> outcomes(batch.items.size());
-  for (std::size_t i = 0; i < batch.items.size(); ++i) outcomes[i] = score(reward, n_scores, {batch.items[i]}, {0})[0];
+  for (std::size_t i = 0; i < batch.items.size(); ++i)
+    outcomes[i] = score(reward, n_scores, {batch.items[i]}, {0})[0];
   return outcomes;
 }
 
@@ -210,9 +219,8 @@ void check_reward(CheckContext& context) {
     support::shuffle(order, random);
     return compare(batch, reference, score(*reward, n, batch.items, order), "in another order");
   });
-  context.check("independent of company", [&] {
-    return compare(batch, reference, score_one_by_one(*reward, n, batch), "alone");
-  });
+  context.check("independent of company",
+                [&] { return compare(batch, reference, score_one_by_one(*reward, n, batch), "alone"); });
 }
 
 }  // namespace graft::plugin

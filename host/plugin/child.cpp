@@ -55,7 +55,8 @@ struct Pipe {
   Pipe() {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-      throw support::PluginError(support::cat("cannot make a pipe for a child process: ", std::strerror(errno)));
+      throw support::PluginError(
+          support::cat("cannot make a pipe for a child process: ", std::strerror(errno)));
     }
     read = Descriptor(ends[0]);
     write = Descriptor(ends[1]);
@@ -115,7 +116,8 @@ int milliseconds_until(Clock::time_point deadline) {
 }
 
 // Collects both streams until the child has closed its answer, or the deadline.
-void collect(const Descriptor& result, const Descriptor& output, Clock::time_point deadline, ChildResult& out) {
+void collect(const Descriptor& result, const Descriptor& output, Clock::time_point deadline,
+             ChildResult& out) {
   bool output_open = true;
   for (;;) {
     std::array<pollfd, 2> fds{pollfd{result.get(), POLLIN, 0},
@@ -192,11 +194,20 @@ ChildResult run_in_child(const std::function<std::string()>& body, std::chrono::
 std::string ChildResult::description() const {
   std::string text;
   switch (outcome) {
-    case Outcome::kReturned: return "returned";
-    case Outcome::kThrew: text = support::cat("threw an exception: ", result); break;
-    case Outcome::kCrashed: text = support::cat("crashed (signal ", code, ", ", ::strsignal(code), ")"); break;
-    case Outcome::kExited: text = support::cat("ended the process with exit code ", code); break;
-    case Outcome::kTimedOut: text = "did not come back in time"; break;
+    case Outcome::kReturned:
+      return "returned";
+    case Outcome::kThrew:
+      text = support::cat("threw an exception: ", result);
+      break;
+    case Outcome::kCrashed:
+      text = support::cat("crashed (signal ", code, ", ", ::strsignal(code), ")");
+      break;
+    case Outcome::kExited:
+      text = support::cat("ended the process with exit code ", code);
+      break;
+    case Outcome::kTimedOut:
+      text = "did not come back in time";
+      break;
   }
   const std::string_view last = support::trim(output);
   if (!last.empty()) text += support::cat("; it last wrote: ", last);

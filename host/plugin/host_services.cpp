@@ -55,13 +55,17 @@ void log_line(const graft_host* /*host*/, std::int32_t level, graft_str message)
   }
 }
 
-std::int32_t is_cancelled(const graft_host* /*host*/) { return support::interrupt_requested() ? 1 : 0; }
+std::int32_t is_cancelled(const graft_host* /*host*/) {
+  return support::interrupt_requested() ? 1 : 0;
+}
 
-constexpr graft_str literal(std::string_view text) { return {text.data(), text.size()}; }
+constexpr graft_str literal(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
-const graft_host kHost = {
-    GRAFT_HDR(graft_host), GRAFT_ABI_MAJOR, GRAFT_ABI_MINOR, nullptr,      literal("graft"),
-    literal(GRAFT_VERSION), &get_service,   &log_line,       &is_cancelled};
+const graft_host kHost = {GRAFT_HDR(graft_host), GRAFT_ABI_MAJOR,        GRAFT_ABI_MINOR, nullptr,
+                          literal("graft"),      literal(GRAFT_VERSION), &get_service,    &log_line,
+                          &is_cancelled};
 
 const graft_rng kRng = {GRAFT_HDR(graft_rng), &kHost, &rng_bits};
 
@@ -82,7 +86,9 @@ void register_service(std::string_view id, const void* table) {
   all.tables.insert_or_assign(std::string(id), table);
 }
 
-void set_run_seed(std::uint64_t seed) { run_seed.store(seed, std::memory_order_relaxed); }
+void set_run_seed(std::uint64_t seed) {
+  run_seed.store(seed, std::memory_order_relaxed);
+}
 
 void call(std::string_view who, const std::function<graft_status(graft_error*)>& body) {
   std::array<char, 4096> text{};
@@ -101,7 +107,8 @@ graft_status fail(graft_error* error, graft_status status, std::string_view mess
   if (error == nullptr || error->text == nullptr || error->capacity == 0) return status;
   std::size_t length = std::min<std::size_t>(message.size(), error->capacity - 1);
   // Cut before a character, not within it.
-  while (length > 0 && length < message.size() && (static_cast<unsigned char>(message[length]) & 0xC0U) == 0x80U) {
+  while (length > 0 && length < message.size() &&
+         (static_cast<unsigned char>(message[length]) & 0xC0U) == 0x80U) {
     --length;
   }
   if (length > 0) std::memcpy(error->text, message.data(), length);

@@ -30,7 +30,11 @@ graft_status fail(graft_error* error, graft_status status, std::string_view mess
 // A graft_sink that appends to a string.
 graft_sink string_sink(std::string& out);
 
-inline graft_str view(std::string_view text) { return {text.data(), text.size()}; }
-inline std::string_view view(graft_str text) { return {text.ptr, static_cast<std::size_t>(text.len)}; }
+inline graft_str view(std::string_view text) {
+  return {text.data(), text.size()};
+}
+inline std::string_view view(graft_str text) {
+  return {text.ptr, static_cast<std::size_t>(text.len)};
+}
 
 }  // namespace graft::plugin

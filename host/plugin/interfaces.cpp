@@ -15,7 +15,10 @@ namespace {
 
 // `last` is the last member that ABI 1.0 had: it stays when members are appended.
 #define GRAFT_LEAST_SIZE(type, last) (offsetof(type, last) + sizeof(((const type*)nullptr)->last))
-#define GRAFT_SLOT(type, member) Slot{#member, offsetof(type, member)}
+#define GRAFT_SLOT(type, member)    \
+  Slot {                            \
+#member, offsetof(type, member) \
+  }
 
 // NOLINTBEGIN(google-readability-casting): offsetof-style arithmetic on a null pointer that is never read
 Interface model_family() {
@@ -43,13 +46,18 @@ std::string peft_rule(const void* table) {
 
 Interface peft() {
   using T = graft_peft;
-  return {GRAFT_KIND_PEFT, GRAFT_INTERFACE_PEFT, sizeof(T), GRAFT_LEAST_SIZE(T, import_config), {}, &peft_rule};
+  return {GRAFT_KIND_PEFT, GRAFT_INTERFACE_PEFT, sizeof(T), GRAFT_LEAST_SIZE(T, import_config), {},
+          &peft_rule};
 }
 
 Interface checkpoint_policy() {
   using T = graft_checkpoint_policy;
-  return {GRAFT_KIND_CHECKPOINT_POLICY, GRAFT_INTERFACE_CHECKPOINT_POLICY, sizeof(T), GRAFT_LEAST_SIZE(T, plan),
-          {GRAFT_SLOT(T, plan)},        nullptr};
+  return {GRAFT_KIND_CHECKPOINT_POLICY,
+          GRAFT_INTERFACE_CHECKPOINT_POLICY,
+          sizeof(T),
+          GRAFT_LEAST_SIZE(T, plan),
+          {GRAFT_SLOT(T, plan)},
+          nullptr};
 }
 
 Interface reward() {

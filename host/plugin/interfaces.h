@@ -19,8 +19,8 @@ struct Slot {
 struct Interface {
   std::string_view kind;
   std::string_view id;
-  std::size_t size;          // of the struct this host was built with
-  std::size_t least_size;    // of the struct in ABI 1.0
+  std::size_t size;        // of the struct this host was built with
+  std::size_t least_size;  // of the struct in ABI 1.0
   std::vector<Slot> required;
   // Rules that one slot alone cannot break: "" or what is wrong with the (complete, zero-filled) table. May be null.
   std::string (*rule)(const void* table);

@@ -41,17 +41,18 @@ bool is_running_program(const std::filesystem::path& path) {
 }
 
 // dlsym also searches the library's dependencies, and knows neither the type of a symbol nor that it is a function.
-graft_plugin_manifest_fn entry_function(void* handle, const std::filesystem::path& path, const TableChecks& checks) {
+graft_plugin_manifest_fn entry_function(void* handle, const std::filesystem::path& path,
+                                        const TableChecks& checks) {
   ::dlerror();
   void* address = ::dlsym(handle, GRAFT_ENTRY_SYMBOL);
   if (address == nullptr) {
-    checks.refuse("exports no function " GRAFT_ENTRY_SYMBOL "; this is not a graft plugin, or it was built with hidden "
+    checks.refuse("exports no function " GRAFT_ENTRY_SYMBOL
+                  "; this is not a graft plugin, or it was built with hidden "
                   "symbols and without GRAFT_EXPORT");
   }
   Dl_info info{};
   void* extra = nullptr;
-  if (::dladdr1(address, &info, &extra, RTLD_DL_SYMENT) == 0 ||
-      info.dli_fname == nullptr) {
+  if (::dladdr1(address, &info, &extra, RTLD_DL_SYMENT) == 0 || info.dli_fname == nullptr) {
     checks.refuse("the address of " GRAFT_ENTRY_SYMBOL " belongs to no loaded file");
   }
   std::error_code error;
@@ -177,9 +178,9 @@ const Library& load_library(const std::filesystem::path& file, const graft_host*
       },
       limit);
   if (probe.outcome == ChildResult::Outcome::kTimedOut) {
-    TableChecks(path).refuse(cat("did not finish loading within ",
-                                 support::human_duration(static_cast<double>(limit.count()) / 1000),
-                                 " (GRAFT_PLUGIN_LOAD_SECONDS); it was tried in a child process, which was ended"));
+    TableChecks(path).refuse(cat(
+        "did not finish loading within ", support::human_duration(static_cast<double>(limit.count()) / 1000),
+        " (GRAFT_PLUGIN_LOAD_SECONDS); it was tried in a child process, which was ended"));
   }
   if (probe.outcome != ChildResult::Outcome::kReturned) {
     TableChecks(path).refuse(cat("while being loaded in a child process it ", probe.description()));
@@ -203,8 +204,8 @@ std::chrono::milliseconds load_limit() {
   if (text == nullptr || *text == '\0') return std::chrono::seconds(20);
   double seconds = 0;
   if (!support::parse_number(text, seconds) || !(seconds > 0) || seconds > 3600) {
-    throw support::UserError(
-        cat("GRAFT_PLUGIN_LOAD_SECONDS is \"", text, "\", expected a number of seconds above 0, at most 3600"));
+    throw support::UserError(cat("GRAFT_PLUGIN_LOAD_SECONDS is \"", text,
+                                 "\", expected a number of seconds above 0, at most 3600"));
   }
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000) + 1);
 }

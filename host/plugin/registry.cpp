@@ -22,7 +22,9 @@ using support::cat;
 
 // ---- Component and Instance ------------------------------------------------------------------------------------------
 
-std::string Component::label() const { return cat(kind, " ", name); }
+std::string Component::label() const {
+  return cat(kind, " ", name);
+}
 
 const void* Component::interface_table(std::string_view id, std::size_t size) const {
   const void* vtable = interface_copy(self, id, size);
@@ -34,7 +36,9 @@ const void* Component::interface_table(std::string_view id, std::size_t size) co
 
 Instance::Instance(const Component& component, graft_instance* raw) : component_(component), raw_(raw) {}
 
-Instance::~Instance() { component_.table->destroy(raw_); }
+Instance::~Instance() {
+  component_.table->destroy(raw_);
+}
 
 // ---- Registry --------------------------------------------------------------------------------------------------------
 
@@ -53,14 +57,16 @@ struct Pending {
   int rank;
 };
 
-bool is_named(const Pending& pending, std::string_view name) { return pending.file.stem() == name; }
+bool is_named(const Pending& pending, std::string_view name) {
+  return pending.file.stem() == name;
+}
 
 }  // namespace
 
 struct Registry::State {
   const graft_host* host;
-  std::deque<Entry> entries;     // in the order of loading; find() hands out references
-  std::vector<Pending> pending;  // of the search path, not opened yet
+  std::deque<Entry> entries;        // in the order of loading; find() hands out references
+  std::vector<Pending> pending;     // of the search path, not opened yet
   std::vector<std::string> broken;  // why files of the search path could not be opened
   int next_rank = 0;
 
@@ -119,9 +125,13 @@ struct Registry::State {
   }
 };
 
-Registry::Registry(const graft_host* host) : state_(std::make_shared<State>()) { state_->host = host; }
+Registry::Registry(const graft_host* host) : state_(std::make_shared<State>()) {
+  state_->host = host;
+}
 
-void Registry::load(const std::filesystem::path& file) { state_->open(file, kExplicitRank); }
+void Registry::load(const std::filesystem::path& file) {
+  state_->open(file, kExplicitRank);
+}
 
 void Registry::add_default_search_path() {
   for (PluginFiles& group : default_search_path()) {
@@ -162,7 +172,8 @@ std::shared_ptr<Instance> Registry::create(const Component& component, const nlo
   const nlohmann::json schema =
       schema_text.empty() ? nlohmann::json::object() : nlohmann::json::parse(schema_text);
   const std::string who = cat(component.label(), " (", where, ")");
-  nlohmann::json full = config::resolve_params(schema, params, who);
+  nlohmann::json full =
+      config::resolve_params(schema, params.is_null() ? nlohmann::json::object() : params, who);
   const std::string text = full.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 
   graft_instance* raw = nullptr;

@@ -70,12 +70,14 @@ class Registry {
   // opened when a component is asked for. Later entries win over earlier ones of the same kind and name.
   void add_default_search_path();
 
-  [[nodiscard]] const Component& find(std::string_view kind, std::string_view name);  // PluginError with nearest names
-  [[nodiscard]] std::vector<Component> list(std::string_view kind = {});               // sorted by kind and name
+  [[nodiscard]] const Component& find(std::string_view kind,
+                                      std::string_view name);             // PluginError with nearest names
+  [[nodiscard]] std::vector<Component> list(std::string_view kind = {});  // sorted by kind and name
   // Validates `params` against the component's schema, fills defaults, creates. `where` names the config key in errors.
   // On success *resolved (optional) receives the full parameters.
   [[nodiscard]] std::shared_ptr<Instance> create(const Component& component, const nlohmann::json& params,
-                                                 const std::string& where, nlohmann::json* resolved = nullptr);
+                                                 const std::string& where,
+                                                 nlohmann::json* resolved = nullptr);
 
  private:
   struct State;

@@ -24,7 +24,8 @@ constexpr std::size_t kMostSchemaBytes = 1 << 20;
 
 // Sizes in ABI 1.0: named by their last member, which stays when members are appended.
 constexpr std::size_t kManifestSize = offsetof(graft_manifest, init) + sizeof(graft_manifest::init);
-constexpr std::size_t kLibrarySize = offsetof(graft_library, n_components) + sizeof(graft_library::n_components);
+constexpr std::size_t kLibrarySize =
+    offsetof(graft_library, n_components) + sizeof(graft_library::n_components);
 constexpr std::size_t kComponentSize =
     offsetof(graft_component, get_interface) + sizeof(graft_component::get_interface);
 
@@ -93,8 +94,8 @@ void TableChecks::manifest(const graft_manifest* manifest) const {
                " or newer, this one has ", GRAFT_ABI_MAJOR, ".", GRAFT_ABI_MINOR));
   }
   if (manifest->tier == GRAFT_TIER_NATIVE) {
-    refuse(cat("manifest.tier is ", GRAFT_TIER_NATIVE, " (native: links LibTorch), expected ", GRAFT_TIER_PORTABLE,
-               " (portable); this host does not load native plugins"));
+    refuse(cat("manifest.tier is ", GRAFT_TIER_NATIVE, " (native: links LibTorch), expected ",
+               GRAFT_TIER_PORTABLE, " (portable); this host does not load native plugins"));
   }
   if (manifest->tier != GRAFT_TIER_PORTABLE) {
     refuse(cat("manifest.tier is ", manifest->tier, ", expected ", GRAFT_TIER_PORTABLE, " (portable)"));
@@ -135,8 +136,7 @@ void TableChecks::component(const graft_component* component, const std::string&
 void TableChecks::required_interface(const graft_component& component, const graft_component* self,
                                      const std::string& where) const {
   const Interface& interface = *interface_of(view(component.kind));
-  const auto* theirs =
-      static_cast<const graft_hdr*>(component.get_interface(self, view(interface.id)));
+  const auto* theirs = static_cast<const graft_hdr*>(component.get_interface(self, view(interface.id)));
   if (theirs == nullptr) {
     refuse(cat(where, ".get_interface returned null for \"", interface.id, "\", which a ", interface.kind,
                " must offer"));

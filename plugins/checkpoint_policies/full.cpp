@@ -9,7 +9,8 @@ struct Full : graft::CheckpointPolicy {
   static constexpr auto name = "full";
   static constexpr auto summary = "recompute every block in backward: least memory, one more forward pass";
 
-  std::vector<graft::Decision> plan(const graft::Segments& segments, std::uint64_t /*budget_bytes*/) override {
+  std::vector<graft::Decision> plan(const graft::Segments& segments,
+                                    std::uint64_t /*budget_bytes*/) override {
     std::vector<graft::Decision> decisions(segments.size(), graft::Decision::keep);
     for (std::size_t i = 0; i < segments.size(); ++i) {
       if (segments[i].parent == -1) decisions[i] = graft::Decision::recompute;

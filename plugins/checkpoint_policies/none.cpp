@@ -8,7 +8,8 @@ struct None : graft::CheckpointPolicy {
   static constexpr auto name = "none";
   static constexpr auto summary = "keep all activations: fastest, most memory";
 
-  std::vector<graft::Decision> plan(const graft::Segments& segments, std::uint64_t /*budget_bytes*/) override {
+  std::vector<graft::Decision> plan(const graft::Segments& segments,
+                                    std::uint64_t /*budget_bytes*/) override {
     return std::vector<graft::Decision>(segments.size(), graft::Decision::keep);
   }
 };

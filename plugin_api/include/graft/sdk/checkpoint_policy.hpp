@@ -36,7 +36,8 @@ enum class Decision : std::int32_t {
 // The pieces of the forward pass, parents before their children. A view: valid during the call.
 class Segments {
  public:
-  Segments(const graft_segment_info* const* raw, std::uint64_t n) : raw_(raw), n_(static_cast<std::size_t>(n)) {}
+  Segments(const graft_segment_info* const* raw, std::uint64_t n)
+      : raw_(raw), n_(static_cast<std::size_t>(n)) {}
   [[nodiscard]] std::size_t size() const { return n_; }
   [[nodiscard]] const graft_segment_info& operator[](std::size_t index) const { return *raw_[index]; }
   [[nodiscard]] std::string_view name(std::size_t index) const { return to_view(raw_[index]->name); }
@@ -68,8 +69,9 @@ struct CheckpointPolicyKind {
   }
 
  private:
-  static graft_status plan(graft_instance* instance, const graft_segment_info* const* segments, std::uint64_t n,
-                           std::uint64_t budget_bytes, std::int32_t* decisions, graft_error* error) noexcept {
+  static graft_status plan(graft_instance* instance, const graft_segment_info* const* segments,
+                           std::uint64_t n, std::uint64_t budget_bytes, std::int32_t* decisions,
+                           graft_error* error) noexcept {
     return guard(error, [&] {
       const std::vector<Decision> made = self<T>(instance).plan(Segments(segments, n), budget_bytes);
       if (made.size() != n) {

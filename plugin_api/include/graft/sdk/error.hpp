@@ -22,14 +22,18 @@ namespace graft {
 // ---- text ---------------------------------------------------------------------------------------------------------
 
 // A borrowed view; `text` must outlive it.
-constexpr graft_str to_str(std::string_view text) noexcept { return {text.data(), text.size()}; }
+constexpr graft_str to_str(std::string_view text) noexcept {
+  return {text.data(), text.size()};
+}
 
 constexpr std::string_view to_view(graft_str text) noexcept {
   return text.len == 0 ? std::string_view() : std::string_view(text.ptr, static_cast<std::size_t>(text.len));
 }
 
 // Appends `piece` to what the receiver of a sink collects.
-inline void write(const graft_sink* sink, std::string_view piece) { sink->write(sink->context, to_str(piece)); }
+inline void write(const graft_sink* sink, std::string_view piece) {
+  sink->write(sink->context, to_str(piece));
+}
 
 // A growable struct with its header filled in and everything else zero.
 template <typename T>
@@ -97,7 +101,8 @@ void check(Call&& call) {
   graft_error error{text, sizeof text, 0};
   const graft_status status = std::forward<Call>(call)(&error);
   if (status != GRAFT_OK) {
-    throw Error(status, error.length > 0 ? std::string(text, error.length) : std::string("the host gave no reason"));
+    throw Error(status,
+                error.length > 0 ? std::string(text, error.length) : std::string("the host gave no reason"));
   }
 }
 

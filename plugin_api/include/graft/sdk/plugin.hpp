@@ -206,25 +206,18 @@ graft_status init(const graft_host* host, const graft_library** out, graft_error
 // Constant data: nothing runs before the host has checked it. The library is named after its first component.
 template <typename First, typename... Rest>
 constexpr graft_manifest manifest() {
-  return {GRAFT_MAGIC,
-          GRAFT_HDR(graft_manifest),
-          GRAFT_ABI_MAJOR,
-          GRAFT_ABI_MINOR,
-          0,
-          GRAFT_TIER_PORTABLE,
-          to_str(First::name),
-          to_str(First::version),
-          to_str(""),
-          &init<First, Rest...>};
+  return {GRAFT_MAGIC, GRAFT_HDR(graft_manifest), GRAFT_ABI_MAJOR,     GRAFT_ABI_MINOR,
+          0,           GRAFT_TIER_PORTABLE,       to_str(First::name), to_str(First::version),
+          to_str(""),  &init<First, Rest...>};
 }
 
 }  // namespace detail
 }  // namespace graft
 
 // Exports the listed components. Once per library, outside any namespace.
-#define GRAFT_PLUGIN(...)                                                               \
-  extern "C" GRAFT_EXPORT const graft_manifest* graft_plugin_manifest_v1() {            \
+#define GRAFT_PLUGIN(...)                                                                \
+  extern "C" GRAFT_EXPORT const graft_manifest* graft_plugin_manifest_v1() {             \
     static constexpr graft_manifest manifest = ::graft::detail::manifest<__VA_ARGS__>(); \
-    return &manifest;                                                                   \
-  }                                                                                     \
+    return &manifest;                                                                    \
+  }                                                                                      \
   static_assert(true, "GRAFT_PLUGIN may be followed by a semicolon")

@@ -116,8 +116,8 @@ class Score {
 
 // The form of completion that a reward can score.
 struct OutputContract {
-  std::string format;   // one sentence; empty: any text
-  std::string example;  // a completion with the full score
+  std::string format;                                // one sentence; empty: any text
+  std::string example;                               // a completion with the full score
   std::int32_t coordinate_space = GRAFT_SPACE_NONE;  // GRAFT_SPACE_* of the boxes it reads
 };
 
@@ -215,8 +215,8 @@ struct RewardKind {
 
   static void check_shape(const std::vector<Score>& scores, std::size_t n_items, std::size_t n_scores) {
     if (scores.size() != n_items) {
-      throw Error(GRAFT_E_INTERNAL, "score_batch() returned " + std::to_string(scores.size()) + " scores for " +
-                                        std::to_string(n_items) + " items");
+      throw Error(GRAFT_E_INTERNAL, "score_batch() returned " + std::to_string(scores.size()) +
+                                        " scores for " + std::to_string(n_items) + " items");
     }
     for (const Score& score : scores) {
       const std::size_t n = score.values().size();

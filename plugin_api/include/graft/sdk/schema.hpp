@@ -44,13 +44,15 @@ class Schema {
     add(name, "string", Json(value), description);
     return limit("enum", list(values));
   }
-  Schema& strings(std::string_view name, const std::vector<std::string>& value, std::string_view description) {
+  Schema& strings(std::string_view name, const std::vector<std::string>& value,
+                  std::string_view description) {
     return array(name, "string", list(value), description);
   }
   Schema& numbers(std::string_view name, const std::vector<double>& value, std::string_view description) {
     return array(name, "number", list(value), description);
   }
-  Schema& integers(std::string_view name, const std::vector<std::int64_t>& value, std::string_view description) {
+  Schema& integers(std::string_view name, const std::vector<std::int64_t>& value,
+                   std::string_view description) {
     return array(name, "integer", list(value), description);
   }
   // Any JSON value; the component checks it by itself.
@@ -98,7 +100,8 @@ class Schema {
   }
 
   Schema& limit(const char* key, Json value) {
-    if (properties_.empty()) throw Error(std::string(key) + " before the first property of a parameter schema");
+    if (properties_.empty())
+      throw Error(std::string(key) + " before the first property of a parameter schema");
     properties_.back().second.set(key, std::move(value));
     return *this;
   }

@@ -143,6 +143,10 @@ TEST(KvCache, TakesManyRowsOfRaggedLengths) {
   expect_cache_is_exact({{12, 3, 20, 7, 7}, 7, lengths}, at::kFloat, 1e-5);
 }
 
+TEST(KvCache, FollowsRecomputationWithinTheRoundingOfBfloat16) {
+  expect_cache_is_exact({{5, 9}, 3, {4, 2, 6, 6, 3, 1}}, at::kBFloat16, 0.05);
+}
+
 TEST(KvCache, RefusesMisuse) {
   EXPECT_THROW(KvCache(2, {}), std::invalid_argument);
   KvCache cache(kLayers, {2});

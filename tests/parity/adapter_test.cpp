@@ -20,8 +20,8 @@ struct Adapted {
 
 Adapted open_adapted() {
   Adapted out;
-  out.model = open_model();
-  out.adapter = adapt::Adapter::load(*out.model, registry(), fixture() / "golden/adapter");
+  out.model = open_tiny_model();
+  out.adapter = adapt::Adapter::load(*out.model, tiny_registry(), tiny_directory() / "golden/adapter");
   return out;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the family accepts as config.json and preprocessor_config.json, and what it says about the rest.
+#include <graft/checkpoint_policy.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,68 +8,53 @@
 #include <functional>
 #include <map>
 
-#include <graft/checkpoint_policy.h>
-
+#include "support/error.h"
 #include "tests/parity/golden.h"
+#include "tests/support/errors.h"
+#include "tests/support/temporary_directory.h"
 
 namespace graft::parity {
 namespace {
 
 using nlohmann::json;
 
-// A directory with the fixture's tokenizer and edited configurations, removed at the end.
+// A directory with the fixture's tokenizer and edited configurations.
 class EditedDirectory {
  public:
-  EditedDirectory()
-      : path_(std::filesystem::path(testing::TempDir()) /
-              ("config_test_" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directories(path_);
+  EditedDirectory() {
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                              "config.json", "preprocessor_config.json"}) {
-      std::filesystem::copy_file(fixture() / name, path_ / name);
+      std::filesystem::copy_file(tiny_directory() / name, directory_ / name);
     }
   }
-  ~EditedDirectory() { std::filesystem::remove_all(path_); }
-  EditedDirectory(const EditedDirectory&) = delete;
-  EditedDirectory& operator=(const EditedDirectory&) = delete;
 
   void edit(const char* name, const std::function<void(json&)>& change) const {
     json content;
-    std::ifstream(path_ / name) >> content;
+    std::ifstream(directory_ / name) >> content;
     change(content);
-    std::ofstream(path_ / name) << content;
+    std::ofstream(directory_ / name) << content;
   }
 
   [[nodiscard]] std::unique_ptr<model::Model> open() const {
     model::OpenOptions options;
-    options.directory = path_;
+    options.directory = directory_.path();
     options.random_init = true;
-    return model::Model::open(registry(), options);
-  }
-
-  // The message of open(), empty if it succeeds.
-  [[nodiscard]] std::string failure() const {
-    try {
-      static_cast<void>(open());
-    } catch (const std::exception& error) {
-      return error.what();
-    }
-    return "";
+    return model::Model::open(tiny_registry(), options);
   }
 
  private:
-  std::filesystem::path path_;
+  test::TemporaryDirectory directory_;
 };
 
+// The message that opening the directory gives after a change.
 std::string failure_of(const char* file, const std::function<void(json&)>& change) {
   const EditedDirectory directory;
   directory.edit(file, change);
-  return directory.failure();
+  return test::message_of<support::UserError>([&] { static_cast<void>(directory.open()); });
 }
 
 void expect_mentions(const std::string& message, std::initializer_list<const char*> words) {
-  for (const char* word : words) EXPECT_NE(message.find(word), std::string::npos) << message;
+  for (const char* word : words) EXPECT_TRUE(test::contains(message, word));
 }
 
 // As transformers 5 writes it.

@@ -15,13 +15,13 @@ namespace {
 constexpr double kTolerance = 2e-4;
 
 TEST(ForwardParity, VisionFeaturesEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, question(), "image");
   EXPECT_TRUE(is_close(image_values(*model, prompt), golden("vision.embeddings"), kTolerance));
 }
 
 TEST(ForwardParity, VisionFeaturesOfSeveralImagesEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt first = prepare_question(*model, "?", "image");
   const model::Prompt second = prepare_question(*model, "?", "image_resize");
   const std::vector<const model::PreparedImage*> images = {&first.images[0], &second.images[0]};
@@ -29,14 +29,14 @@ TEST(ForwardParity, VisionFeaturesOfSeveralImagesEqual) {
 }
 
 TEST(ForwardParity, LogitsEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, question(), "image");
   const at::Tensor logits = logits_of(*model, prompt, ids_of(golden("completion_ids")));
   EXPECT_TRUE(is_close(logits, golden("logits")[0], kTolerance));
 }
 
 TEST(ForwardParity, LogitsOfAPromptWithTwoImagesEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const std::vector<model::Message> messages = messages_of(notes().at("two_images").at("messages"));
   const std::vector<image::Image> images = {load("image"), load("image_resize")};
   const std::vector<std::string> names = {"image.png", "image_resize.png"};
@@ -46,7 +46,7 @@ TEST(ForwardParity, LogitsOfAPromptWithTwoImagesEqual) {
 }
 
 TEST(ForwardParity, LogprobsOfACompletionEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, question(), "image");
   const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
   objective::ScoredGroup group;
@@ -59,7 +59,7 @@ TEST(ForwardParity, LogprobsOfACompletionEqual) {
 }
 
 TEST(ForwardParity, GreedyTokensEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, question(), "image");
   const std::vector<const model::Prompt*> prompts = {&prompt};
   const std::vector<at::Tensor> images = {image_values(*model, prompt)};
@@ -75,7 +75,7 @@ TEST(ForwardParity, GreedyTokensEqual) {
 
 // The packed layout, one prompt and its completions, against left- and right-padded rows.
 TEST(ForwardParity, LogprobsOfABatchEqualThoseOfPaddedRows) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const Batch batch(*model);
   for (std::size_t g = 0; g < batch.prompts.size(); ++g) {
     EXPECT_EQ(batch.prompts[g].text, notes().at("batch").at("texts").at(g).get<std::string>());
@@ -86,7 +86,7 @@ TEST(ForwardParity, LogprobsOfABatchEqualThoseOfPaddedRows) {
 }
 
 TEST(ForwardParity, GradientNormsOfEveryParameterEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   for (model::Param& param : model->params()) param.tensor.set_requires_grad(true);
   const model::Prompt prompt = prepare_question(*model, question(), "image");
   const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));

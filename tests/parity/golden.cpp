@@ -6,8 +6,6 @@
 #include "model/attention.h"
 #include "model/packed_input.h"
 #include "model/safetensors.h"
-#include "model/tensor_services.h"
-#include "plugin/host_services.h"
 
 namespace graft::parity {
 namespace {
@@ -18,7 +16,7 @@ testing::AssertionResult compare(const at::Tensor& ours, const at::Tensor& their
     return testing::AssertionFailure() << "shape " << ours.sizes() << ", golden " << theirs.sizes();
   }
   const double difference =
-      (ours.detach().to(at::kDouble) - theirs.to(at::kDouble)).abs().max().item<double>();
+      ours.detach().to(at::kDouble).sub(theirs.to(at::kDouble)).abs().max().item<double>();
   if (difference <= tolerance * scale) return testing::AssertionSuccess();  // false for NaN
   return testing::AssertionFailure() << "largest difference " << difference << ", allowed "
                                      << tolerance * scale;
@@ -26,41 +24,21 @@ testing::AssertionResult compare(const at::Tensor& ours, const at::Tensor& their
 
 }  // namespace
 
-std::filesystem::path fixture() {
-  return std::filesystem::path(GRAFT_SOURCE_DIR) / "tests/parity/data/qwen2_5_vl_tiny";
-}
-
 at::Tensor golden(std::string_view name) {
-  static const model::SafetensorsFile file(fixture() / "golden/golden.safetensors");
+  static const model::SafetensorsFile file(tiny_directory() / "golden/golden.safetensors");
   return file.read(name);
 }
 
 const nlohmann::json& notes() {
   static const nlohmann::json json = [] {
-    std::ifstream file(fixture() / "golden/golden.json");
+    std::ifstream file(tiny_directory() / "golden/golden.json");
     return nlohmann::json::parse(file);
   }();
   return json;
 }
 
-plugin::Registry& registry() {
-  static plugin::Registry instance = [] {
-    model::register_tensor_services();
-    plugin::Registry made(plugin::host_table());
-    for (const auto& entry : std::filesystem::directory_iterator(GRAFT_PLUGIN_DIR)) made.load(entry.path());
-    return made;
-  }();
-  return instance;
-}
-
-std::unique_ptr<model::Model> open_model() {
-  model::OpenOptions options;
-  options.directory = fixture();
-  return model::Model::open(registry(), options);
-}
-
 image::Image load(std::string_view name) {
-  return image::load_image(fixture() / "golden" / (std::string(name) + ".png"));
+  return image::load_image(tiny_directory() / "golden" / (std::string(name) + ".png"));
 }
 
 std::vector<model::Message> messages_of(const nlohmann::json& messages) {

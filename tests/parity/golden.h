@@ -15,22 +15,17 @@
 #include "image/image.h"
 #include "model/model.h"
 #include "objective/logprobs.h"
-#include "plugin/registry.h"
+#include "tests/support/tiny_model.h"
 
 namespace graft::parity {
 
-// The checkpoint directory.
-[[nodiscard]] std::filesystem::path fixture();
+using tests::open_tiny_model;
+using tests::tiny_directory;
+using tests::tiny_registry;
 
 // A golden tensor by name, and the notes.
 [[nodiscard]] at::Tensor golden(std::string_view name);
 [[nodiscard]] const nlohmann::json& notes();
-
-// All plugins that the build made. One per process.
-[[nodiscard]] plugin::Registry& registry();
-
-// A fresh model over the fixture, in float32.
-[[nodiscard]] std::unique_ptr<model::Model> open_model();
 
 // One of the fixture's images: "image" or "image_resize".
 [[nodiscard]] image::Image load(std::string_view name);

@@ -4,12 +4,13 @@
 
 #include "support/error.h"
 #include "tests/parity/golden.h"
+#include "tests/support/errors.h"
 
 namespace graft::parity {
 namespace {
 
 TEST(PromptParity, TokenIdsEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   for (const nlohmann::json& entry : notes().at("tokenizer")) {
     const std::string text = entry.at("text");
     const std::vector<std::int64_t> ids = model->tokenizer().encode(text);
@@ -21,7 +22,7 @@ TEST(PromptParity, TokenIdsEqual) {
 }
 
 TEST(PromptParity, ConversationsRenderAsTheChatTemplateDoes) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   for (const nlohmann::json& entry : notes().at("chat_cases")) {
     EXPECT_EQ(model->render(messages_of(entry.at("messages")), entry.at("add_generation_prompt")),
               entry.at("rendered").get<std::string>());
@@ -29,7 +30,7 @@ TEST(PromptParity, ConversationsRenderAsTheChatTemplateDoes) {
 }
 
 TEST(PromptParity, PixelValuesAndGridEqualWithoutResize) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, "?", "image");
   EXPECT_TRUE(is_close(prompt.images.at(0).values, golden("image.pixel_values"), 1e-5));
   const std::vector<std::int64_t> grid(prompt.images[0].grid.begin(), prompt.images[0].grid.end());
@@ -37,7 +38,7 @@ TEST(PromptParity, PixelValuesAndGridEqualWithoutResize) {
 }
 
 TEST(PromptParity, PixelValuesAndGridEqualWithResize) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const model::Prompt prompt = prepare_question(*model, "?", "image_resize");
   EXPECT_TRUE(is_close(prompt.images.at(0).values, golden("image_resize.pixel_values"), 1e-5));
   const std::vector<std::int64_t> grid(prompt.images[0].grid.begin(), prompt.images[0].grid.end());
@@ -47,10 +48,10 @@ TEST(PromptParity, PixelValuesAndGridEqualWithResize) {
 TEST(PromptParity, ImagesOfEverySizeAreResizedAlike) {
   for (const nlohmann::json& entry : notes().at("smart_resize")) {
     model::OpenOptions options;
-    options.directory = fixture();
+    options.directory = tiny_directory();
     options.min_pixels = entry.at("min_pixels");
     options.max_pixels = entry.at("max_pixels");
-    const auto model = model::Model::open(registry(), options);
+    const auto model = model::Model::open(tiny_registry(), options);
     image::Image image;
     image.height = entry.at("height");
     image.width = entry.at("width");
@@ -66,7 +67,7 @@ TEST(PromptParity, ImagesOfEverySizeAreResizedAlike) {
 }
 
 TEST(PromptParity, AnImageTwoHundredTimesAsLongAsWideIsRefused) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   image::Image image;
   image.height = 2;
   image.width = 402;
@@ -74,19 +75,14 @@ TEST(PromptParity, AnImageTwoHundredTimesAsLongAsWideIsRefused) {
   const std::vector<model::Message> messages = {{"user", "?", 1}};
   const std::vector<image::Image> images = {image};
   const std::vector<std::string> names = {"strip.png"};
-  try {
-    static_cast<void>(model->prepare(messages, images, names));
-    FAIL() << "no error";
-  } catch (const std::exception& error) {
-    const std::string message = error.what();
-    EXPECT_NE(message.find("strip.png"), std::string::npos) << message;
-    EXPECT_NE(message.find("absolute aspect ratio must be smaller than 200, got 201.0"), std::string::npos)
-        << message;
-  }
+  const std::string message = test::message_of<support::UserError>(
+      [&] { static_cast<void>(model->prepare(messages, images, names)); });
+  EXPECT_TRUE(test::contains(message, "strip.png"));
+  EXPECT_TRUE(test::contains(message, "absolute aspect ratio must be smaller than 200, got 201.0"));
 }
 
 TEST(PromptParity, IdsAndPositionsOfAPromptEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const nlohmann::json& note = notes().at("prompt");
   const std::vector<model::Message> messages = messages_of(note.at("messages"));
   const std::vector<image::Image> images = {load("image")};
@@ -103,7 +99,7 @@ TEST(PromptParity, IdsAndPositionsOfAPromptEqual) {
 }
 
 TEST(PromptParity, IdsAndPositionsOfTwoImagesEqual) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const nlohmann::json& note = notes().at("two_images");
   const std::vector<model::Message> messages = messages_of(note.at("messages"));
   const std::vector<image::Image> images = {load("image"), load("image_resize")};
@@ -115,11 +111,14 @@ TEST(PromptParity, IdsAndPositionsOfTwoImagesEqual) {
 }
 
 TEST(PromptParity, AMissingImageIsAnError) {
-  const auto model = open_model();
+  const auto model = open_tiny_model();
   const std::vector<model::Message> messages = {{"user", "<image> and <image>", 2}};
   const std::vector<image::Image> images = {load("image")};
   const std::vector<std::string> names = {"image.png"};
-  EXPECT_ANY_THROW(static_cast<void>(model->prepare(messages, images, names)));
+  const std::string message = test::message_of<support::UserError>(
+      [&] { static_cast<void>(model->prepare(messages, images, names)); });
+  EXPECT_TRUE(test::contains(message, "2 images"));
+  EXPECT_TRUE(test::contains(message, "1 were given"));
 }
 
 }  // namespace

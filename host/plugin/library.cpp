@@ -10,10 +10,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "plugin/child.h"
 #include "plugin/host_services.h"
@@ -67,11 +69,20 @@ graft_plugin_manifest_fn entry_function(void* handle, const std::filesystem::pat
   return reinterpret_cast<graft_plugin_manifest_fn>(address);
 }
 
+// Never closed, and NODELETE besides: autograd nodes and threads may outlive everything that could close it. The list
+// is there for leak checkers, which report what nothing points to.
+void* keep_forever(std::unique_ptr<boost::dll::shared_library> library) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<std::unique_ptr<boost::dll::shared_library>>;
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(library));
+  return kept->back()->native();
+}
+
 void* open_handle(const std::filesystem::path& path, const TableChecks& checks) {
   if (is_running_program(path)) checks.refuse("is the running program, expected a shared library");
   namespace dll = boost::dll;
-  // Leaked, and NODELETE besides: autograd nodes and threads may outlive everything that could close it.
-  auto* const library = new dll::shared_library;
+  auto library = std::make_unique<dll::shared_library>();
   std::error_code error;
   ::dlerror();
   library->load(path, error,
@@ -79,10 +90,9 @@ void* open_handle(const std::filesystem::path& path, const TableChecks& checks) 
                     static_cast<dll::load_mode::type>(RTLD_NODELETE));
   if (error) {
     const std::string reason = last_dl_error();
-    delete library;
     checks.refuse(cat("cannot be loaded: ", support::replace_all(reason, path.string() + ": ", "")));
   }
-  return library->native();
+  return keep_forever(std::move(library));
 }
 
 graft_component prefix_copy(const graft_component& theirs) {

@@ -58,7 +58,8 @@ std::string read_chat_template(const ModelDirectory& directory) {
   return template_of(parse_object(directory.tokenizer, directory.path / "tokenizer_config.json"));
 }
 
-// Families read min_pixels and max_pixels at the top level, or as "shortest_edge" and "longest_edge" of "size".
+// Families read min_pixels and max_pixels at the top level, or as "shortest_edge" and "longest_edge" of
+// "size".
 std::string with_pixel_limits(const std::string& text, const fs::path& file, const OpenOptions& options) {
   if (!options.min_pixels && !options.max_pixels) return text;
   json object = parse_object(text, file);

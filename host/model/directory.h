@@ -25,15 +25,16 @@ struct ModelDirectory {
 // Throws UserError naming the file that is missing or malformed.
 [[nodiscard]] ModelDirectory read_directory(const OpenOptions& options);
 
-// The ids that end a completion: eos_token_id of generation_config.json, else of config.json, else the tokenizer's eos
-// token. Empty if the directory names none.
+// The ids that end a completion: eos_token_id of generation_config.json, else of config.json, else the
+// tokenizer's eos token. Empty if the directory names none.
 [[nodiscard]] std::vector<std::int64_t> find_stop_ids(const ModelDirectory& directory,
                                                       const text::Tokenizer& tokenizer);
 // Likewise of pad_token_id; falls back to the first stop id, then to 0.
 [[nodiscard]] std::int64_t find_pad_id(const ModelDirectory& directory, const text::Tokenizer& tokenizer,
                                        const std::vector<std::int64_t>& stop_ids);
 
-// The files beside the weights that make the directory usable elsewhere: configurations, tokenizer, templates. Sorted.
+// The files beside the weights that make the directory usable elsewhere: configurations, tokenizer,
+// templates. Sorted.
 [[nodiscard]] std::vector<std::filesystem::path> companion_files(const std::filesystem::path& directory);
 
 }  // namespace graft::model

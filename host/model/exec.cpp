@@ -58,7 +58,7 @@ void require_output(const void* out) {
   if (out == nullptr) throw std::invalid_argument("the output must not be NULL");
 }
 
-// ---- param and linear --------------------------------------------------------------------------------------------
+// ---- param and linear -------------------------------------------------------------------------------------
 
 const at::Tensor& parameter(const Pass& pass, std::int32_t index) {
   const at::Tensor& tensor = pass.core->declared.params[static_cast<std::size_t>(index)].tensor;
@@ -93,7 +93,7 @@ graft_status exec_linear(const graft_exec* exec, std::uint32_t site, graft_tenso
   });
 }
 
-// ---- segment ------------------------------------------------------------------------------------------------------
+// ---- segment ----------------------------------------------------------------------------------------------
 
 struct Body {
   graft_segment_body function;
@@ -148,7 +148,7 @@ graft_status exec_segment(const graft_exec* exec, std::uint32_t index, graft_seg
   });
 }
 
-// ---- attention ----------------------------------------------------------------------------------------------------
+// ---- attention --------------------------------------------------------------------------------------------
 
 at::Tensor attend(const Pass& pass, const graft_attention& args) {
   const at::Tensor q = share(args.q), k = share(args.k), v = share(args.v);

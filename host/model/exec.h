@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's side of graft_exec: where a family's forward pass meets the PEFT strategy, the checkpoint policy and the
-// sequences of the pass.
+// The host's side of graft_exec: where a family's forward pass meets the PEFT strategy, the checkpoint policy
+// and the sequences of the pass.
 #pragma once
 
 #include <graft/model_family.h>
@@ -14,8 +14,8 @@
 
 namespace graft::model {
 
-// One pass over the model. The bodies of recomputed segments share it, so it outlives the forward call. The hooks are those
-// of its beginning.
+// One pass over the model. The bodies of recomputed segments share it, so it outlives the forward call. The
+// hooks are those of its beginning.
 struct Pass {
   std::shared_ptr<const ModelCore> core;
   PassOptions options;
@@ -31,8 +31,8 @@ struct Pass {
 // The linear layer of `site` with whatever the strategy adds.
 [[nodiscard]] at::Tensor apply_linear(const Pass& pass, std::uint32_t site, const at::Tensor& x);
 
-// Calls a slot of the family that takes a graft_exec. An error that one of its callbacks threw (UserError, Interrupted …)
-// comes out as it was, not as the plugin's retelling.
+// Calls a slot of the family that takes a graft_exec. An error that one of its callbacks threw (UserError,
+// Interrupted …) comes out as it was, not as the plugin's retelling.
 void call_with_exec(const std::shared_ptr<const Pass>& pass, const char* what,
                     const std::function<graft_status(const graft_exec*, graft_error*)>& slot);
 

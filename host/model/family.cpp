@@ -52,7 +52,7 @@ std::int64_t token_id(void* context, graft_str text) {
   }
 }
 
-// ---- checks of a description -------------------------------------------------------------------------------------
+// ---- checks of a description ------------------------------------------------------------------------------
 
 class Checker {
  public:

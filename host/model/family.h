@@ -40,8 +40,9 @@ struct Declarations {
 // A model family plugin opened on a directory.
 class Family {
  public:
-  // Picks the component (by name, or by asking each one's probe() for "auto"), makes an instance and opens it. Throws
-  // UserError for a checkpoint that no family reads or that the family refuses, PluginError for a plugin's mistakes.
+  // Picks the component (by name, or by asking each one's probe() for "auto"), makes an instance and opens
+  // it. Throws UserError for a checkpoint that no family reads or that the family refuses, PluginError for a
+  // plugin's mistakes.
   static std::shared_ptr<const Family> open(plugin::Registry& registry, const std::string& name,
                                             const ModelDirectory& directory,
                                             const text::Tokenizer& tokenizer);
@@ -51,11 +52,11 @@ class Family {
   [[nodiscard]] graft_instance* instance() const { return instance_->raw(); }
   [[nodiscard]] Declarations describe() const;
 
-  // Runs one slot, with the grad mode restored afterwards and other threads kept out as the component asks for. `what`
-  // names the slot in errors. Throws PluginError with the plugin's text.
+  // Runs one slot, with the grad mode restored afterwards and other threads kept out as the component asks
+  // for. `what` names the slot in errors. Throws PluginError with the plugin's text.
   void call(const char* what, const std::function<graft_status(graft_error*)>& slot) const;
-  // The same for slots that judge the user's data: what the plugin calls an invalid or unsupported argument is a
-  // UserError.
+  // The same for slots that judge the user's data: what the plugin calls an invalid or unsupported argument
+  // is a UserError.
   void call_on_user_data(const char* what, const std::function<graft_status(graft_error*)>& slot) const;
 
  private:

@@ -58,10 +58,10 @@ struct PreparedImage {
 };
 
 struct Prompt {
-  std::string text;                   // rendered, one placeholder an image
-  std::vector<std::int64_t> ids;      // expanded
-  at::Tensor positions;               // int64 [position_rank, ids.size()]
-  std::int64_t next_position = 0;     // of the first completion token
+  std::string text;                      // rendered, one placeholder an image
+  std::vector<std::int64_t> ids;         // expanded
+  at::Tensor positions;                  // int64 [position_rank, ids.size()]
+  std::int64_t next_position = 0;        // of the first completion token
   std::vector<std::int64_t> image_rows;  // indices into ids that image features replace, in order
   std::vector<PreparedImage> images;
 };
@@ -83,7 +83,7 @@ struct DecoderInput {
 
 struct OpenOptions {
   std::filesystem::path directory;
-  std::string family = "auto";  // or a component name
+  std::string family = "auto";    // or a component name
   std::string dtype = "float32";  // or "bfloat16": weights are converted to it
   bool random_init = false;       // do not read weights: seeded random ones of the configured shape
   std::uint64_t seed = 0;
@@ -93,8 +93,9 @@ struct OpenOptions {
 
 struct ModelCore;  // model/core.h
 
-// A model family over a checkpoint directory: weights, tokenizer, prompts and forward passes. Forward passes may run on
-// several threads; the rest is for the control thread. Throws UserError for bad directories, PluginError for plugin failures.
+// A model family over a checkpoint directory: weights, tokenizer, prompts and forward passes. Forward passes
+// may run on several threads; the rest is for the control thread. Throws UserError for bad directories,
+// PluginError for plugin failures.
 class Model {
  public:
   static std::unique_ptr<Model> open(plugin::Registry& registry, const OpenOptions& options);
@@ -113,7 +114,9 @@ class Model {
   [[nodiscard]] std::uint32_t attention_layers() const;
   [[nodiscard]] std::uint32_t position_rank() const;
   [[nodiscard]] const std::vector<std::int64_t>& image_token_ids() const;
-  [[nodiscard]] const std::vector<std::int64_t>& stop_ids() const;  // generation_config.json's eos ids, or the tokenizer's
+  // The ids that end a completion: eos_token_id of generation_config.json, else of config.json, else the
+  // tokenizer's.
+  [[nodiscard]] const std::vector<std::int64_t>& stop_ids() const;
   [[nodiscard]] std::int64_t pad_id() const;
   [[nodiscard]] std::int32_t grounding_space() const;
   [[nodiscard]] const std::string& grounding_format() const;
@@ -124,13 +127,15 @@ class Model {
 
   // Renders, tokenises, preprocesses and expands one prompt.
   [[nodiscard]] Prompt prepare(const std::vector<Message>& messages, std::span<const image::Image> images,
-                               std::span<const std::string> image_names, bool add_generation_prompt = true) const;
+                               std::span<const std::string> image_names,
+                               bool add_generation_prompt = true) const;
   // Chat template alone.
   [[nodiscard]] std::string render(const std::vector<Message>& messages, bool add_generation_prompt) const;
 
-  // Vision features of all images, in order: [sum of n_tokens, D]. Runs without grad unless a vision or projector
-  // parameter is trained (base or adapter).
-  [[nodiscard]] at::Tensor encode_images(std::span<const PreparedImage* const> images, const PassOptions& options) const;
+  // Vision features of all images, in order: [sum of n_tokens, D]. Runs without grad unless a vision or
+  // projector parameter is trained (base or adapter).
+  [[nodiscard]] at::Tensor encode_images(std::span<const PreparedImage* const> images,
+                                         const PassOptions& options) const;
   // Hidden states after the final norm: [T, D].
   [[nodiscard]] at::Tensor decode(const DecoderInput& input, std::shared_ptr<SequenceAttention> attention,
                                   const PassOptions& options) const;
@@ -140,8 +145,8 @@ class Model {
   // True if any trained tensor (base or adapter) belongs to the vision tower or the projector.
   [[nodiscard]] bool trains_vision() const;
 
-  // Writes the weights and every file of the directory (tokenizer, configs) as a Hugging Face directory, tensor names as
-  // in the file they came from. Atomic.
+  // Writes the weights and every file of the directory (tokenizer, configs) as a Hugging Face directory,
+  // tensor names as in the file they came from. Atomic.
   void save(const std::filesystem::path& directory) const;
 
  private:

@@ -25,7 +25,7 @@ using support::UserError;
 
 constexpr std::string_view kPlaceholder = "<image>";
 
-// ---- messages -----------------------------------------------------------------------------------------------------
+// ---- messages ---------------------------------------------------------------------------------------------
 
 json text_part(std::string_view text) {
   return {{"type", "text"}, {"text", text}};
@@ -68,7 +68,7 @@ std::string messages_json(const std::vector<Message>& messages) {
   return list.dump(-1, ' ', false, json::error_handler_t::replace);  // ill-formed UTF-8 becomes U+FFFD
 }
 
-// ---- images -------------------------------------------------------------------------------------------------------
+// ---- images -----------------------------------------------------------------------------------------------
 
 PreparedImage preprocess(const Family& family, const image::Image& picture, const std::string& name) {
   graft_image in{};
@@ -102,7 +102,7 @@ std::vector<PreparedImage> preprocess_all(const Family& family, std::span<const 
   return out;
 }
 
-// ---- ids ----------------------------------------------------------------------------------------------------------
+// ---- ids --------------------------------------------------------------------------------------------------
 
 std::vector<std::int64_t> expand(const Family& family, const std::vector<std::int64_t>& ids,
                                  const PixelsList& pixels) {

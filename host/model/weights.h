@@ -12,14 +12,15 @@
 
 namespace graft::model {
 
-// Reads each parameter under its name or one of its aliases, converted to `dtype`, tensor by tensor from the mapped files;
-// tied parameters share the tensor of the other one. Returns the name under which each parameter was found, empty for tied
-// ones. Throws one UserError that lists all missing, unexpected and misshapen tensors.
+// Reads each parameter under its name or one of its aliases, converted to `dtype`, tensor by tensor from the
+// mapped files; tied parameters share the tensor of the other one. Returns the name under which each
+// parameter was found, empty for tied ones. Throws one UserError that lists all missing, unexpected and
+// misshapen tensors.
 std::vector<std::string> load_weights(const std::filesystem::path& directory, at::ScalarType dtype,
                                       std::vector<Param>& params);
 
-// Fills the parameters from `seed` and their names instead, and returns the names to save them under (the first alias, the
-// layout of published files).
+// Fills the parameters from `seed` and their names instead, and returns the names to save them under (the
+// first alias, the layout of published files).
 std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype,
                                         const std::vector<RandomInit>& random, std::vector<Param>& params);
 

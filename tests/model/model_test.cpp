@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Model does with directories: weights by name and alias, special ids, prompts, saving, recomputation. The numbers of
-// the forward pass are compared in tests/parity.
+// What Model does with directories: weights by name and alias, special ids, prompts, saving, recomputation.
+// The numbers of the forward pass are compared in tests/parity.
 #include "model/model.h"
 
 #include <ATen/ops/arange.h>
@@ -237,7 +237,7 @@ TEST_F(ModelDirectoryTest, ASavedConfigNamesTheDtypeOfTheWeights) {
   EXPECT_EQ(SafetensorsFile(root_ / "saved/model.safetensors").entries()[0].dtype, at::kBFloat16);
 }
 
-// ---- prompts ------------------------------------------------------------------------------------------------------
+// ---- prompts ----------------------------------------------------------------------------------------------
 
 class PromptTest : public testing::Test {
  protected:
@@ -284,7 +284,7 @@ TEST_F(PromptTest, ReadsIllFormedTextWithoutFailing) {
   EXPECT_NE(prompt.text.find("\xEF\xBF\xBD"), std::string::npos);
 }
 
-// ---- passes -------------------------------------------------------------------------------------------------------
+// ---- passes -----------------------------------------------------------------------------------------------
 
 class PassTest : public testing::Test {
  protected:

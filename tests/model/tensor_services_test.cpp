@@ -25,8 +25,6 @@
 namespace graft::model {
 namespace {
 
-using testing::Test;
-
 struct Message {
   char text[512] = "";
   graft_error error{text, sizeof(text), 0};

@@ -175,7 +175,9 @@ nlohmann::json adapter_config(nlohmann::json own, const std::string& base_model,
 nlohmann::json read_adapter_config(const std::filesystem::path& directory) {
   const auto file = directory / "adapter_config.json";
   if (!std::filesystem::exists(file)) {
-    throw support::UserError(support::cat(directory, " is no adapter: it has no adapter_config.json"));
+    const bool is_model = std::filesystem::exists(directory / "config.json");
+    throw support::UserError(support::cat(directory, " is no adapter: it has no adapter_config.json",
+                                          is_model ? "; it is a model, for model.path" : ""));
   }
   auto config = nlohmann::json::parse(support::read_file(file), nullptr, false);
   if (!config.is_object()) throw support::UserError(support::cat(file, " is not a JSON object"));

@@ -17,6 +17,8 @@ namespace {
 constexpr const char* kFile = "adapter_model.safetensors";
 constexpr const char* kPrefix = "base_model.model.";
 constexpr std::size_t kMostNamed = 8;  // of each fault in a message
+constexpr const char* kMissingHint =
+    "; layers that were never adapted belong into exclude_modules of adapter_config.json";
 
 std::string text_of(const std::vector<std::int64_t>& sizes) {
   std::vector<std::string> parts;
@@ -85,7 +87,8 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
   }
   if (!faults.empty()) {
     throw support::UserError(support::cat(file.path(), " does not fit this model and adapter_config.json; ",
-                                          support::join(faults, "; ")));
+                                          support::join(faults, "; "),
+                                          missing.items.empty() ? "" : kMissingHint));
   }
   const at::NoGradGuard no_grad;
   for (const auto& [tensor, entry] : found) tensor.copy_(file.view(*entry));

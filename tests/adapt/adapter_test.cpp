@@ -35,6 +35,7 @@ plugin::Registry& registry() {
     model::register_tensor_services();
     auto* made = new plugin::Registry(plugin::host_table());
     for (const auto& file : support::list_files(GRAFT_PLUGIN_DIR, ".so")) made->load(file);
+    made->load(GRAFT_BINARY_DIR "/tests/plugins/test_strategies.so");
     return made;
   }();
   return *shared;
@@ -219,6 +220,27 @@ TEST(Adapter, WhatIsNotOfferedIsRefusedByName) {
   EXPECT_NE(message.find("\"full\""), std::string::npos) << message;
   message = error_of([&] { static_cast<void>(Adapter::load(*model, registry(), scratch / "nothing")); });
   EXPECT_NE(message.find("adapter_config.json"), std::string::npos) << message;
+}
+
+TEST(Adapter, AStrategyThatPeftDoesNotKnowIsSavedForGraftAlone) {
+  const Scratch scratch;
+  const auto model = open_model();
+  auto options = lora(nlohmann::json::object());
+  options.strategy = "scale";
+  at::Tensor expected;
+  {
+    const auto adapter = Adapter::attach(*model, registry(), options);
+    randomize(*adapter);
+    expected = logits(*model);
+    adapter->save(scratch / "adapter");
+  }
+  const auto loaded = Adapter::load(*model, registry(), scratch / "adapter");
+  EXPECT_EQ(loaded->strategy(), "scale");
+  EXPECT_TRUE(at::equal(logits(*model), expected));
+  options = lora();
+  options.adapter = scratch / "adapter";
+  const auto message = error_of([&] { static_cast<void>(Adapter::attach(*model, registry(), options)); });
+  EXPECT_NE(message.find("\"scale\""), std::string::npos) << message;
 }
 
 TEST(Adapter, TheReferencePolicyIsLentAndReturnedToTheLastBit) {

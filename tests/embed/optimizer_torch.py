@@ -4,8 +4,8 @@
 
     python optimizer_torch.py --tool optimizer_steps
 
-Random tensors and gradients over several steps, one of them missing. Exit code 1 if a value differs from torch's fused kernel at all,
-or from its default by more than rounding.
+Random tensors and gradients over several steps, one of them missing. Exit code 1 if a value differs from torch's fused
+kernel at all, or from its default by more than rounding.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ SHAPES = {"matrix": (33, 17), "vector": (5,), "scalar": (), "large": (257, 129)}
 STEPS = 7
 
 
-def reference(tensors: dict[str, torch.Tensor], lr: float, weight_decay: float, max_norm: float, **options) -> dict[str, torch.Tensor]:
+def reference(
+    tensors: dict[str, torch.Tensor], lr: float, weight_decay: float, max_norm: float, **options
+) -> dict[str, torch.Tensor]:
     parameters = {name: torch.nn.Parameter(value.clone()) for name, value in tensors.items() if "." not in name}
-    optimizer = torch.optim.AdamW(parameters.values(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, **options)
+    optimizer = torch.optim.AdamW(
+        parameters.values(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=weight_decay, **options
+    )
     norms = []
     for step in range(STEPS):
         for name, parameter in parameters.items():
@@ -58,8 +62,11 @@ def main() -> None:
             is_equal = all(torch.equal(ours[name], fused[name]) for name in SHAPES)
             worst = max(float(((ours[n] - theirs[n]).abs() / theirs[n].abs().clamp_min(0.1)).max()) for n in theirs)
             failures += not (is_equal and worst <= 1e-6)
-            print(f"lr {lr}, weight decay {weight_decay}, max norm {max_norm}: {'equal to' if is_equal else 'DIFFERS from'} "
-                  f"fused, largest relative difference from the default {worst:.1e}")
+            print(
+                f"lr {lr}, weight decay {weight_decay}, max norm {max_norm}: "
+                f"{'equal to' if is_equal else 'DIFFERS from'} the fused kernel, "
+                f"largest relative difference from the default {worst:.1e}"
+            )
     sys.exit(1 if failures else 0)
 
 

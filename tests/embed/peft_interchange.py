@@ -4,10 +4,10 @@
 
     python peft_interchange.py --model DIR --image FILE --tool adapter_logits
 
-graft -> PEFT: the tool saves an adapter for several selections of layers; PEFT must load it without missing or unexpected
-tensors, adapt exactly the same modules, and give the same logits. PEFT -> graft: adapters made by PEFT (names that also reach
-the vision encoder, an expression with look-ahead, rank-stabilised scaling, bfloat16 files) must give the same logits in graft.
-Exit code 1 if anything differs.
+graft -> PEFT: the tool saves an adapter for several selections of layers; PEFT must load it without missing or
+unexpected tensors, adapt exactly the same modules, and give the same logits. PEFT -> graft: adapters made by PEFT (names
+that also reach the vision encoder, an expression with look-ahead, all-linear, older names, bfloat16) must give
+the same logits in graft. Exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ THEIRS = {
     "the seven names": {"r": 4, "lora_alpha": 8, "target_modules": SEVEN},
     "expression": {"r": 4, "lora_alpha": 8, "target_modules": r"^(?!.*visual)(?=.*\bmlp\b).*(?:up|down)_proj$"},
     "all-linear": {"r": 2, "lora_alpha": 6, "target_modules": "all-linear", "use_rslora": True},
+    "bfloat16": {"r": 4, "target_modules": ["down_proj"]},
     "defaults": {"target_modules": ["q_proj", "qkv"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
 }
 
 
 def base_model(directory: Path):
-    return AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return model.eval()
 
 
 def run_tool(tool: Path, *arguments: object) -> set[str]:
@@ -93,6 +95,13 @@ def randomize(model, seed: int) -> None:
         for name, parameter in sorted(model.named_parameters()):
             if ".lora_" in name:
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+def round_to_bfloat16(model) -> None:
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.copy_(parameter.bfloat16().float())
 
 
 class Report:
@@ -137,7 +146,12 @@ def to_graft(arguments, scratch: Path, report: Report) -> None:
         image_token = base.config.image_token_id
         adapted = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **options)).eval()
         randomize(adapted, number)
+        if title.endswith("bfloat16"):  # a file of rounded values; PEFT computes with the same ones
+            round_to_bfloat16(adapted)
         adapted.save_pretrained(adapter)
+        if title.endswith("bfloat16"):
+            file = adapter / "adapter_model.safetensors"
+            save_file({name: t.bfloat16() for name, t in load_file(file).items()}, file, metadata={"format": "pt"})
         listed = run_tool(arguments.tool, "load", arguments.model, adapter, out, arguments.image)
         differing = sorted(adapter_tensors(adapted) ^ listed)
         report.say(title, not differing, f"{len(listed)} tensors; adapted by one side only: {differing[:4] or 'none'}")
@@ -157,7 +171,7 @@ def older_layout(arguments, adapter: Path, scratch: Path, listed: set[str], thei
     (older / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text())
     tensors = load_file(adapter / "adapter_model.safetensors")
     renamed = {
-        name.replace(".model.model.language_model.", ".model.model.").replace(".model.model.visual.", ".model.visual."): tensor
+        name.replace(".model.language_model.", ".model.").replace(".model.model.visual.", ".model.visual."): tensor
         for name, tensor in tensors.items()
     }
     save_file(renamed, older / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -95,8 +95,8 @@ typedef struct graft_peft {
   graft_status (*merge)(graft_instance *instance, const graft_site *site, graft_tensor weight,
                         const graft_tensor *params, uint32_t n_params, graft_tensor *merged, graft_error *error);
   /* [control] Writes the strategy's own fields of PEFT's adapter_config.json as one JSON object, "peft_type" among them. The
-   * host adds target_modules and what is common to all methods. NULL slot: no PEFT counterpart, the host saves the trained
-   * base parameters alone. */
+   * host adds target_modules and what is common to all methods. NULL slot: no PEFT counterpart, the host writes fields of its
+   * own that only it reads. A strategy that trains base parameters is saved as a whole model instead. */
   graft_status (*export_config)(graft_instance *instance, const graft_sink *json, graft_error *error);
   /* [control] Without an instance. Turns a given adapter_config.json into this component's parameters (a JSON object), or
    * fails with GRAFT_E_UNSUPPORTED if the file is of another method or uses an option that is not offered. */

@@ -38,7 +38,7 @@ done
 
 # Nothing but fixed-width types: the words that bring in anything else, comments aside.
 for header in "$include"/graft/*.h; do
-  if gcc -fpreprocessed -dD -E -P -x c "$header" |
+  if gcc -fpreprocessed -dD -E -P -x c "$header" 2> /dev/null |
     grep -nE '\b(enum|bool|_Bool|size_t|ptrdiff_t|long|wchar_t|FILE|va_list)\b'; then
     echo "$header: a type of varying size, above"
     offences=$((offences + 1))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // graft/sdk/answers.hpp: reading completions: tagged parts and boxes. Linear time on any input.
-#pragma once
+#ifndef GRAFT_SDK_ANSWERS_HPP
+#define GRAFT_SDK_ANSWERS_HPP
 
 #include <graft/reward.h>
 
@@ -97,3 +98,5 @@ inline std::optional<BoxCorners> to_original_pixels(const BoxCorners& box, std::
 }
 
 }  // namespace graft
+
+#endif

@@ -13,7 +13,8 @@
 //     }
 //   };
 //   GRAFT_PLUGIN(Alternate);
-#pragma once
+#ifndef GRAFT_SDK_CHECKPOINT_POLICY_HPP
+#define GRAFT_SDK_CHECKPOINT_POLICY_HPP
 
 #include <graft/checkpoint_policy.h>
 #include <graft/sdk/plugin.hpp>
@@ -87,3 +88,5 @@ struct CheckpointPolicyKind {
 };
 
 }  // namespace graft
+
+#endif

@@ -16,6 +16,12 @@
 #include <variant>
 #include <vector>
 
+// GCC 12 takes the unused alternatives of a moved std::variant for reads of uninitialised memory.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace graft {
 
 // A JSON value. Members keep the order of the text; of equal keys the last one counts. Accessors throw Error
@@ -458,5 +464,9 @@ inline void Json::write(std::string& out) const {
 }
 
 }  // namespace graft
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif

@@ -19,7 +19,8 @@
 // The host selects the sites, owns the parameters, trains, saves and loads them. What a strategy does not
 // override it does not offer: without merge() it cannot be merged, without export_config() its files are
 // graft's own.
-#pragma once
+#ifndef GRAFT_SDK_PEFT_HPP
+#define GRAFT_SDK_PEFT_HPP
 
 #include <graft/peft.h>
 #include <graft/sdk/plugin.hpp>
@@ -270,3 +271,5 @@ struct PeftKind {
 };
 
 }  // namespace graft
+
+#endif

@@ -45,7 +45,8 @@
 //
 // A slot that the author did not override can be NULL: compare member pointers, as in
 // graft::overrides<decltype(&T::merge), decltype(&Peft::merge)>.
-#pragma once
+#ifndef GRAFT_SDK_PLUGIN_HPP
+#define GRAFT_SDK_PLUGIN_HPP
 
 #include <graft/plugin.h>
 #include <graft/sdk/error.hpp>
@@ -221,3 +222,5 @@ constexpr graft_manifest manifest() {
     return &manifest;                                                                    \
   }                                                                                      \
   static_assert(true, "GRAFT_PLUGIN may be followed by a semicolon")
+
+#endif

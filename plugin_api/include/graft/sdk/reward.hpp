@@ -20,7 +20,8 @@
 //
 // score() sees one completion and may be called in any order; a reward that compares the completions of a group
 // overrides score_batch() and sets `properties` to GRAFT_REWARD_BATCH_DEPENDENT.
-#pragma once
+#ifndef GRAFT_SDK_REWARD_HPP
+#define GRAFT_SDK_REWARD_HPP
 
 #include <graft/reward.h>
 #include <graft/sdk/plugin.hpp>
@@ -259,3 +260,5 @@ struct RewardKind {
 };
 
 }  // namespace graft
+
+#endif

@@ -10,7 +10,8 @@
 //         .choice("space", {"pixels", "unit"}, "pixels", "coordinates of the boxes")
 //         .boolean("rslora", false, "scale by alpha / sqrt(r)");
 //   }
-#pragma once
+#ifndef GRAFT_SDK_SCHEMA_HPP
+#define GRAFT_SDK_SCHEMA_HPP
 
 #include <graft/sdk/error.hpp>
 #include <graft/sdk/json.hpp>
@@ -142,3 +143,5 @@ class Params {
 };
 
 }  // namespace graft
+
+#endif

@@ -129,7 +129,7 @@ void require_neutral(const Node& model, const char* key) {
   const Node option = model[key];
   if (option.is_null() || (option.is_string() && option.string().empty())) return;
   const json& value = model.members().at(key);
-  if (value == false || value == 0) return;
+  if (value.is_boolean() ? !value.get<bool>() : value.is_number() && value.get<double>() == 0) return;
   option.unsupported("byte-level BPE without it");
 }
 

@@ -36,10 +36,10 @@ make_shapes() { "$graft" --log warn data shapes --out "$1" --n "$2" --seed "$3";
 # Metrics without measured times, which differ between equal runs.
 without_times() { sed -E 's/,?"(step_time|(time|speed)\/[a-z_]+)":[^,}]*//g' "$1"; }
 
-# A short GRPO run: grpo OUTPUT_DIR ARGUMENTS…
+# A short GRPO run: grpo OUTPUT_DIR ARGUMENTS…. With as_process=exec before it, in the background, $! is the run itself.
 grpo() {
   local out=$1
   shift
-  "$graft" train --config "$source_dir/configs/demo/grpo.json" "model.path=$demo_model" data.train=data/train.jsonl \
+  ${as_process:-} "$graft" train --config "$source_dir/configs/demo/grpo.json" "model.path=$demo_model" data.train=data/train.jsonl \
     "output_dir=$out" train.prompts_per_step=2 rollout.num_generations=4 train.threads=1 "$@"
 }

@@ -16,10 +16,14 @@ cmp whole/adapter/adapter_model.safetensors again/adapter/adapter_model.safetens
 
 # Stopped when its log says that step 4 is done.
 mkfifo log
-grpo cut "${settings[@]}" 2> log &
+as_process=exec grpo cut "${settings[@]}" 2> log &
 pid=$!
+told=
 while read -r line; do
-  if [[ $line == *"4/8"* ]]; then kill -TERM $pid; fi
+  if [ -z "$told" ] && [[ $line == *"4/8"* ]]; then
+    kill -TERM $pid   # once: a second signal ends the process without saving
+    told=yes
+  fi
 done < log
 status=0
 wait $pid || status=$?

@@ -13,7 +13,7 @@ scores=$("$graft" score --reward iou format 'iou:{"space": "unit"}' << 'JSON'
 {"completion": "the man (814,335),(977,996)", "solution": "[0, 0, 112, 112]", "image_size": [112, 112], "processed_size": [112, 112]}
 JSON
 )
-expected='{"scores":{"iou":0.5,"format":1.0,"iou_2":0.0},"status":{"iou":"ok","format":"ok","iou_2":"ok"},"reason":{"iou":"","format":"","iou_2":""}}
+expected='{"scores":{"iou":0.5,"format":1.0,"iou_2":0.00015943877551020407},"status":{"iou":"ok","format":"ok","iou_2":"ok"},"reason":{"iou":"","format":"","iou_2":""}}
 {"scores":{"iou":0.0,"format":0.0,"iou_2":0.0},"status":{"iou":"unparsable","format":"ok","iou_2":"unparsable"},"reason":{"iou":"no <answer>…</answer>","format":"does not begin with <think>","iou_2":"no <answer>…</answer>"}}'
 [ "$scores" = "$expected" ] || fail "score wrote: $scores"
 

@@ -24,15 +24,18 @@ int report(const std::string& message, int exit_code) {
 
 // LibTorch reports an allocation that failed as an ordinary error.
 bool is_out_of_memory(const std::string& message) {
-  return message.find("not enough memory") != std::string::npos || message.find("out of memory") != std::string::npos;
+  return message.find("not enough memory") != std::string::npos ||
+         message.find("out of memory") != std::string::npos;
 }
 
 }  // namespace
 
 int run(int argc, char** argv) {
-  CLI::App app("graft fine-tunes vision-language models with reinforcement learning (GRPO) and PEFT; model families, PEFT "
-               "strategies, checkpoint policies and rewards are plugins",
-               "graft");
+  CLI::App app(
+      "graft fine-tunes vision-language models with reinforcement learning (GRPO) and PEFT; model families, "
+      "PEFT "
+      "strategies, checkpoint policies and rewards are plugins",
+      "graft");
   app.set_version_flag("--version", std::string("graft ") + GRAFT_VERSION);
   app.require_subcommand(1);
   std::string log_level = "info";
@@ -52,9 +55,11 @@ int run(int argc, char** argv) {
   } catch (const support::Error& error) {
     return report(error.what(), error.exit_code());
   } catch (const std::bad_alloc&) {
-    return report("out of memory; lower train.micro_prompts, rollout.num_generations or model.max_pixels, or choose the "
-                  "checkpoint policy \"full\"",
-                  support::kExitMemory);
+    return report(
+        "out of memory; lower train.micro_prompts, rollout.num_generations or model.max_pixels, or choose "
+        "the "
+        "checkpoint policy \"full\"",
+        support::kExitMemory);
   } catch (const std::exception& error) {
     const std::string message = error.what();
     if (is_out_of_memory(message)) return report(message, support::kExitMemory);

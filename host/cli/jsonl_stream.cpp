@@ -22,7 +22,8 @@ void for_each_line(const std::function<nlohmann::ordered_json(const nlohmann::js
     if (support::trim(line).empty()) continue;
     const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
     if (!row.is_object()) {
-      throw support::UserError(cat("stdin:", number, ": expected one JSON object a line, found ", line.substr(0, 80)));
+      throw support::UserError(
+          cat("stdin:", number, ": expected one JSON object a line, found ", line.substr(0, 80)));
     }
     try {
       std::cout << dump_line(answer(row)) << std::flush;
@@ -35,7 +36,8 @@ void for_each_line(const std::function<nlohmann::ordered_json(const nlohmann::js
 std::string text_member(const nlohmann::json& row, const std::string& key) {
   if (!row.contains(key)) throw support::UserError(cat("\"", key, "\" is missing; it has to be a string"));
   if (!row[key].is_string()) {
-    throw support::UserError(cat("\"", key, "\" is ", row[key].dump().substr(0, 60), "; it has to be a string"));
+    throw support::UserError(
+        cat("\"", key, "\" is ", row[key].dump().substr(0, 60), "; it has to be a string"));
   }
   return row[key].get<std::string>();
 }

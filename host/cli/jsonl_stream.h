@@ -20,7 +20,8 @@ void for_each_line(const std::function<nlohmann::ordered_json(const nlohmann::js
 
 // A member of a row; UserError naming the line and key if it is missing or of another type.
 [[nodiscard]] std::string text_member(const nlohmann::json& row, const std::string& key);
-[[nodiscard]] std::string text_member(const nlohmann::json& row, const std::string& key, const std::string& fallback);
+[[nodiscard]] std::string text_member(const nlohmann::json& row, const std::string& key,
+                                      const std::string& fallback);
 
 // A one-turn prompt with its images loaded from files.
 [[nodiscard]] model::Prompt prepare_prompt(const model::Model& model, const std::string& question,

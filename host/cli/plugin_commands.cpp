@@ -30,8 +30,10 @@ void run_list(const std::vector<std::string>& files, const std::string& kind, bo
   }
   for (const plugin::Component& component : components) {
     if (as_json) {
-      const nlohmann::ordered_json row = {{"kind", component.kind},       {"name", component.name},
-                                          {"version", component.version}, {"summary", component.summary},
+      const nlohmann::ordered_json row = {{"kind", component.kind},
+                                          {"name", component.name},
+                                          {"version", component.version},
+                                          {"summary", component.summary},
                                           {"library", component.library.string()}};
       std::cout << row.dump() << "\n";
       continue;
@@ -51,16 +53,16 @@ void run_show(const std::vector<std::string>& files, const std::string& name) {
     names.push_back(component.name);
     if (component.name != name) continue;
     found = true;
-    std::cout << component.kind << " " << component.name << " " << component.version << "\n  " << component.summary
-              << "\n  from " << component.library.string() << "\n";
+    std::cout << component.kind << " " << component.name << " " << component.version << "\n  "
+              << component.summary << "\n  from " << component.library.string() << "\n";
     const std::string_view schema = plugin::view(component.table->params_schema);
     if (schema.empty()) continue;
-    std::cout << "  parameters:\n"
-              << config::params_help(nlohmann::json::parse(schema), component.label());
+    std::cout << "  parameters:\n" << config::params_help(nlohmann::json::parse(schema), component.label());
   }
   if (!found) {
     const std::string nearest = support::nearest_name(name, names);
-    throw support::PluginError(cat("no plugin is called \"", name, "\"", nearest.empty() ? "" : cat("; did you mean \"", nearest, "\"?"),
+    throw support::PluginError(cat("no plugin is called \"", name, "\"",
+                                   nearest.empty() ? "" : cat("; did you mean \"", nearest, "\"?"),
                                    "; graft plugins list shows all"));
   }
 }
@@ -76,7 +78,8 @@ void run_check(const std::vector<std::string>& files, std::uint64_t seed, bool a
     bad += report.passed() ? 0 : 1;
   }
   if (bad > 0) {
-    throw support::PluginError(cat(bad, " of ", files.size(), " plugin files break the contract of plugin_api; see above"));
+    throw support::PluginError(
+        cat(bad, " of ", files.size(), " plugin files break the contract of plugin_api; see above"));
   }
 }
 
@@ -90,7 +93,8 @@ void add_plugin_commands(CLI::App& app) {
     bool as_json = false;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* plugins = app.add_subcommand("plugins", "Plugins: what there is, what they take, whether they are sound");
+  CLI::App* plugins =
+      app.add_subcommand("plugins", "Plugins: what there is, what they take, whether they are sound");
   plugins->require_subcommand(1);
 
   CLI::App* list = plugins->add_subcommand("list", "Lists all plugins of the search path");
@@ -104,7 +108,8 @@ void add_plugin_commands(CLI::App& app) {
   show->add_option("--plugin", options->files, "more plugin files");
   show->callback([options] { run_show(options->files, options->name); });
 
-  CLI::App* check = plugins->add_subcommand("check", "Tries plugin files in child processes and reports what is wrong");
+  CLI::App* check =
+      plugins->add_subcommand("check", "Tries plugin files in child processes and reports what is wrong");
   check->add_option("files", options->checked, "plugin files")->required();
   check->add_option("--seed", options->seed, "of generated input; a report names it")->capture_default_str();
   check->add_flag("--json", options->as_json, "one JSON object a file");

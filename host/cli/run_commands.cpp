@@ -65,9 +65,11 @@ void run_eval(std::vector<std::string> args) {
   const config::LoadedConfig loaded = load(std::move(args), config::kEval);
   const config::RunConfig& config = loaded.config;
   if (config.rewards.empty()) {
-    throw support::UserError("rewards is empty: there is nothing to evaluate with; add --reward_funcs iou format");
+    throw support::UserError(
+        "rewards is empty: there is nothing to evaluate with; add --reward_funcs iou format");
   }
-  data::Dataset dataset = train::load_samples(config::eval_files(config.data), config.data, config.eval.samples);
+  data::Dataset dataset =
+      train::load_samples(config::eval_files(config.data), config.data, config.eval.samples);
   const train::Session session = train::open_inference(config);
   const train::PromptSource prompts(*session.model, config.data, std::move(dataset.samples), 0);
   const train::Evaluation evaluation = train::evaluate(*session.model, *session.rewards, prompts, config);
@@ -97,7 +99,8 @@ void run_generate(std::vector<std::string> args) {
   const std::vector<std::string> questions = take_values(args, "--prompt");
   const std::vector<std::string> image_files = take_values(args, "--image");
   if (questions.size() != 1) {
-    throw support::UserError("graft generate needs one --prompt TEXT, and an --image FILE for each image of the prompt");
+    throw support::UserError(
+        "graft generate needs one --prompt TEXT, and an --image FILE for each image of the prompt");
   }
   const config::LoadedConfig loaded = load(std::move(args), config::kGenerate);
   const config::RunConfig& config = loaded.config;
@@ -132,13 +135,15 @@ void run_generate(std::vector<std::string> args) {
 
 void add_run_commands(CLI::App& app) {
   add_run_command(app, "train", "Trains with GRPO: samples completions, scores them, improves the policy.",
-                  config::kTrain, [](std::vector<std::string> args) { train::run_grpo(load(std::move(args), config::kTrain)); });
+                  config::kTrain, [](std::vector<std::string> args) {
+                    train::run_grpo(load(std::move(args), config::kTrain));
+                  });
   add_run_command(app, "sft", "Supervised fine-tuning on the reference answers.", config::kSft,
                   [](std::vector<std::string> args) { train::run_sft(load(std::move(args), config::kSft)); });
   add_run_command(app, "eval", "Answers held-out samples and scores them: mean IoU, accuracy, format rate.",
                   config::kEval, run_eval);
-  add_run_command(app, "generate", "Completions of one prompt: --prompt TEXT [--image FILE …].", config::kGenerate,
-                  run_generate);
+  add_run_command(app, "generate", "Completions of one prompt: --prompt TEXT [--image FILE …].",
+                  config::kGenerate, run_generate);
 }
 
 }  // namespace graft::cli

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tokenize, logprobs, score: small commands that read JSONL on stdin and write JSONL on stdout.
-#include <ATen/core/grad_mode.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -28,7 +28,8 @@ struct StreamOptions {
 };
 
 void run_tokenize(const StreamOptions& options) {
-  const text::Tokenizer tokenizer = text::Tokenizer::load(std::filesystem::path(options.model) / "tokenizer.json");
+  const text::Tokenizer tokenizer =
+      text::Tokenizer::load(std::filesystem::path(options.model) / "tokenizer.json");
   for_each_line([&](const nlohmann::json& row) {
     nlohmann::ordered_json result;
     if (row.contains("ids")) {
@@ -44,7 +45,8 @@ void run_tokenize(const StreamOptions& options) {
 std::vector<std::string> image_members(const nlohmann::json& row) {
   if (!row.contains("image") || row["image"].is_null()) return {};
   if (row["image"].is_string()) return {row["image"].get<std::string>()};
-  if (!row["image"].is_array()) throw support::UserError("\"image\" has to be a file name or a list of file names");
+  if (!row["image"].is_array())
+    throw support::UserError("\"image\" has to be a file name or a list of file names");
   return row["image"].get<std::vector<std::string>>();
 }
 
@@ -59,7 +61,8 @@ void run_logprobs(const StreamOptions& options) {
   for_each_line([&](const nlohmann::json& row) {
     std::optional<std::string> system;
     if (row.contains("system")) system = text_member(row, "system");
-    const model::Prompt prompt = prepare_prompt(*session.model, text_member(row, "prompt"), image_members(row), system);
+    const model::Prompt prompt =
+        prepare_prompt(*session.model, text_member(row, "prompt"), image_members(row), system);
     const std::vector<std::int64_t> ids =
         row.contains("token_ids") ? row["token_ids"].get<std::vector<std::int64_t>>()
                                   : session.model->tokenizer().encode(text_member(row, "completion"));
@@ -76,7 +79,8 @@ void run_logprobs(const StreamOptions& options) {
 }
 
 // "image_size": [w, h] or a list of such pairs, one an image.
-std::vector<std::pair<std::int64_t, std::int64_t>> size_members(const nlohmann::json& row, const std::string& key) {
+std::vector<std::pair<std::int64_t, std::int64_t>> size_members(const nlohmann::json& row,
+                                                                const std::string& key) {
   std::vector<std::pair<std::int64_t, std::int64_t>> sizes;
   if (!row.contains(key) || row[key].is_null()) return sizes;
   const nlohmann::json& value = row[key];
@@ -84,9 +88,11 @@ std::vector<std::pair<std::int64_t, std::int64_t>> size_members(const nlohmann::
     return v.is_array() && v.size() == 2 && v[0].is_number_integer() && v[1].is_number_integer();
   };
   const nlohmann::json list = is_pair(value) ? nlohmann::json::array({value}) : value;
-  if (!list.is_array()) throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
+  if (!list.is_array())
+    throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
   for (const nlohmann::json& pair : list) {
-    if (!is_pair(pair)) throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
+    if (!is_pair(pair))
+      throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
     sizes.emplace_back(pair[0].get<std::int64_t>(), pair[1].get<std::int64_t>());
   }
   return sizes;
@@ -94,11 +100,16 @@ std::vector<std::pair<std::int64_t, std::int64_t>> size_members(const nlohmann::
 
 const char* status_word(rewards::Status status) {
   switch (status) {
-    case rewards::Status::kOk: return "ok";
-    case rewards::Status::kNoOpinion: return "no opinion";
-    case rewards::Status::kUnparsable: return "unparsable";
-    case rewards::Status::kError: return "error";
-    case rewards::Status::kTimeout: return "timeout";
+    case rewards::Status::kOk:
+      return "ok";
+    case rewards::Status::kNoOpinion:
+      return "no opinion";
+    case rewards::Status::kUnparsable:
+      return "unparsable";
+    case rewards::Status::kError:
+      return "error";
+    case rewards::Status::kTimeout:
+      return "timeout";
   }
   return "error";
 }
@@ -111,7 +122,8 @@ rewards::RewardSpec reward_spec(const std::string& text) {
   if (colon == std::string::npos) return spec;
   spec.params = nlohmann::json::parse(text.substr(colon + 1), nullptr, false);
   if (!spec.params.is_object()) {
-    throw support::UserError(cat("--reward ", text, ": what follows the colon has to be a JSON object of parameters"));
+    throw support::UserError(
+        cat("--reward ", text, ": what follows the colon has to be a JSON object of parameters"));
   }
   return spec;
 }
@@ -154,7 +166,8 @@ void run_score(const StreamOptions& options) {
 
 void add_stream_commands(CLI::App& app) {
   auto options = std::make_shared<StreamOptions>();
-  CLI::App* tokenize = app.add_subcommand("tokenize", "{\"text\"} -> {\"ids\"}, or {\"ids\"} -> {\"text\"}, JSONL on stdin");
+  CLI::App* tokenize =
+      app.add_subcommand("tokenize", "{\"text\"} -> {\"ids\"}, or {\"ids\"} -> {\"text\"}, JSONL on stdin");
   tokenize->add_option("--model", options->model, "Hugging Face directory with tokenizer.json")->required();
   tokenize->callback([options] { run_tokenize(*options); });
 
@@ -166,9 +179,11 @@ void add_stream_commands(CLI::App& app) {
   logprobs->add_option("--plugin", options->plugins, "more plugin files");
   logprobs->callback([options] { run_logprobs(*options); });
 
-  CLI::App* score = app.add_subcommand(
-      "score", "{\"completion\", \"solution\", \"image_size\", …} -> {\"scores\", \"status\", \"reason\"}, JSONL on stdin");
-  score->add_option("--reward", options->rewards, "reward plugins: NAME or NAME:{\"param\": value}")->required();
+  CLI::App* score = app.add_subcommand("score",
+                                       "{\"completion\", \"solution\", \"image_size\", …} -> {\"scores\", "
+                                       "\"status\", \"reason\"}, JSONL on stdin");
+  score->add_option("--reward", options->rewards, "reward plugins: NAME or NAME:{\"param\": value}")
+      ->required();
   score->add_option("--plugin", options->plugins, "more plugin files");
   score->callback([options] { run_score(*options); });
 }

@@ -46,7 +46,8 @@ std::string table_text(const std::vector<std::vector<std::string>>& rows) {
   }
   std::string text;
   for (const auto& row : rows) {
-    for (std::size_t c = 0; c < row.size(); ++c) text += (c == 0 ? "" : "  ") + padded(row[c], widths[c], c == 0);
+    for (std::size_t c = 0; c < row.size(); ++c)
+      text += (c == 0 ? "" : "  ") + padded(row[c], widths[c], c == 0);
     text += '\n';
   }
   return text;
@@ -54,7 +55,8 @@ std::string table_text(const std::vector<std::vector<std::string>>& rows) {
 
 }  // namespace
 
-std::string compare_summaries(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& titles) {
+std::string compare_summaries(const std::vector<std::filesystem::path>& files,
+                              const std::vector<std::string>& titles) {
   std::vector<nlohmann::ordered_json> summaries;
   for (const auto& file : files) summaries.push_back(read_summary(file));
   std::vector<std::vector<std::string>> rows(1, {"metric"});
@@ -63,7 +65,8 @@ std::string compare_summaries(const std::vector<std::filesystem::path>& files, c
   if (with_difference) rows[0].push_back("change");
   for (const auto& [name, first] : summaries.front().items()) {
     std::vector<std::string> row = {name};
-    for (const auto& summary : summaries) row.push_back(summary.contains(name) ? number_text(summary[name]) : "-");
+    for (const auto& summary : summaries)
+      row.push_back(summary.contains(name) ? number_text(summary[name]) : "-");
     if (with_difference) {
       const auto& second = summaries[1].value(name, nlohmann::ordered_json(nullptr));
       const bool both = first.is_number() && second.is_number();
@@ -94,8 +97,9 @@ std::vector<std::pair<std::string, Sample>> read_samples(const std::filesystem::
     const auto row = nlohmann::json::parse(line, nullptr, false);
     if (!row.is_object() || !row.contains("images") || row["images"].empty() || !row.contains("scores") ||
         !row["scores"].contains("iou") || !row.contains("image_sizes")) {
-      throw support::UserError(cat(file, ":", number, " is not a sample with an image and an iou score; expected samples.jsonl "
-                                                  "of graft eval with --reward_funcs iou"));
+      throw support::UserError(cat(file, ":", number,
+                                   " is not a sample with an image and an iou score; expected samples.jsonl "
+                                   "of graft eval with --reward_funcs iou"));
     }
     Sample sample;
     sample.image = row["images"][0].get<std::string>();
@@ -114,7 +118,8 @@ std::vector<std::pair<std::string, Sample>> read_samples(const std::filesystem::
 }
 
 constexpr std::int64_t kPanel = 336;  // pixels of an enlarged image's longer side
-constexpr image::Color kReference{40, 160, 60}, kAnswer{220, 40, 160}, kText{30, 30, 30}, kPaper{255, 255, 255};
+constexpr image::Color kReference{40, 160, 60}, kAnswer{220, 40, 160}, kText{30, 30, 30},
+    kPaper{255, 255, 255};
 
 image::Image enlarged(const image::Image& source, std::int64_t factor) {
   image::Image result = image::blank_image(source.width * factor, source.height * factor);
@@ -130,7 +135,9 @@ image::Image enlarged(const image::Image& source, std::int64_t factor) {
 }
 
 image::Box scaled(const Corners& box, std::int64_t factor) {
-  const auto at = [&](std::size_t i) { return std::llround(std::clamp(box[i], -4096.0, 4096.0) * static_cast<double>(factor)); };
+  const auto at = [&](std::size_t i) {
+    return std::llround(std::clamp(box[i], -4096.0, 4096.0) * static_cast<double>(factor));
+  };
   return {at(0), at(1), at(2), at(3)};
 }
 
@@ -150,8 +157,8 @@ image::Image panel(const Sample& sample, const std::string& title) {
 
 }  // namespace
 
-void draw_comparison(const std::filesystem::path& before, const std::filesystem::path& after, std::size_t count,
-                     const std::filesystem::path& png) {
+void draw_comparison(const std::filesystem::path& before, const std::filesystem::path& after,
+                     std::size_t count, const std::filesystem::path& png) {
   const auto first = read_samples(before);
   std::map<std::string, Sample> second;
   for (auto& [id, sample] : read_samples(after)) second.emplace(id, std::move(sample));
@@ -169,7 +176,8 @@ void draw_comparison(const std::filesystem::path& before, const std::filesystem:
   std::vector<image::Image> columns;
   for (std::size_t i = begin; i < begin + count; ++i) {
     const image::Image top = panel(pairs[i].first, "before"), bottom = panel(pairs[i].second, "after");
-    image::Image column = image::blank_image(std::max(top.width, bottom.width), top.height + bottom.height + 8, kPaper);
+    image::Image column =
+        image::blank_image(std::max(top.width, bottom.width), top.height + bottom.height + 8, kPaper);
     image::paste(column, top, {0, 0});
     image::paste(column, bottom, {0, top.height + 8});
     columns.push_back(std::move(column));

@@ -41,7 +41,8 @@ BatchView make_view(std::span<const Item> items, std::uint64_t step) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const Item& from = items[i];
     for (const ImageSize& size : from.images) {
-      view.images[i].push_back({size.original_width, size.original_height, size.processed_width, size.processed_height});
+      view.images[i].push_back(
+          {size.original_width, size.original_height, size.processed_width, size.processed_height});
     }
     graft_reward_item& to = view.items[i];
     to.hdr = GRAFT_HDR(graft_reward_item);
@@ -84,8 +85,10 @@ struct RawScores {
 
 RawScores call_reward(const Reward& reward, const BatchView& view) {
   const std::size_t n = view.items.size();
-  RawScores raw{std::vector<double>(n * reward.desc->n_scores, 0.0), std::vector<std::int32_t>(n, GRAFT_SCORE_OK),
-                std::vector<std::string>(n), {}};
+  RawScores raw{std::vector<double>(n * reward.desc->n_scores, 0.0),
+                std::vector<std::int32_t>(n, GRAFT_SCORE_OK),
+                std::vector<std::string>(n),
+                {}};
   ReasonTarget target{&raw.reasons};
   graft_reward_result result{};
   result.hdr = GRAFT_HDR(graft_reward_result);
@@ -103,7 +106,9 @@ RawScores call_reward(const Reward& reward, const BatchView& view) {
   return raw;
 }
 
-bool counts(Status status) { return status == Status::kOk || status == Status::kUnparsable; }
+bool counts(Status status) {
+  return status == Status::kOk || status == Status::kUnparsable;
+}
 
 // Moves checked scores into `scores`; what the plugin got wrong becomes an error status.
 void store(const Reward& reward, RawScores raw, Scores& scores, std::size_t reward_index) {
@@ -122,8 +127,8 @@ void store(const Reward& reward, RawScores raw, Scores& scores, std::size_t rewa
       const double value = raw.values[i * n_scores + k];
       if (std::isfinite(value) && value >= reward.desc->minimum && value <= reward.desc->maximum) continue;
       status = Status::kError;
-      reason = cat("the reward returned ", value, ", outside of its declared range [", reward.desc->minimum, ", ",
-                   reward.desc->maximum, "]");
+      reason = cat("the reward returned ", value, ", outside of its declared range [", reward.desc->minimum,
+                   ", ", reward.desc->maximum, "]");
     }
     for (std::size_t k = 0; k < n_scores; ++k) {
       scores.values[i][reward.first_component + k] =
@@ -132,8 +137,8 @@ void store(const Reward& reward, RawScores raw, Scores& scores, std::size_t rewa
     if (status == Status::kError) {
       support::log_once(support::LogLevel::kWarn, cat("reward-error/", reward.name),
                         cat("reward \"", reward.name, "\" could not score a completion: ", reason,
-                            "; such completions are left out of their group and counted in rewards/", reward.name,
-                            "/no_score (said once)"));
+                            "; such completions are left out of their group and counted in rewards/",
+                            reward.name, "/no_score (said once)"));
     }
     scores.statuses[i][reward_index] = status;
     scores.reasons[i][reward_index] = std::move(reason);
@@ -175,16 +180,23 @@ RewardSet::RewardSet(plugin::Registry& registry, const std::vector<RewardSpec>& 
       state_->components.push_back(name);
       state_->weights.push_back(spec.weight);
     }
-    state_->names.push_back(reward.desc->n_scores == 1 ? state_->components.back() : cat(spec.name, "_", r + 1));
+    state_->names.push_back(reward.desc->n_scores == 1 ? state_->components.back()
+                                                       : cat(spec.name, "_", r + 1));
     state_->rewards.push_back(std::move(reward));
   }
 }
 
 RewardSet::~RewardSet() = default;
 
-const std::vector<std::string>& RewardSet::components() const { return state_->components; }
-const std::vector<double>& RewardSet::weights() const { return state_->weights; }
-const std::vector<std::string>& RewardSet::names() const { return state_->names; }
+const std::vector<std::string>& RewardSet::components() const {
+  return state_->components;
+}
+const std::vector<double>& RewardSet::weights() const {
+  return state_->weights;
+}
+const std::vector<std::string>& RewardSet::names() const {
+  return state_->names;
+}
 
 std::vector<Contract> RewardSet::contracts() const {
   std::vector<Contract> contracts;

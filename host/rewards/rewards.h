@@ -25,11 +25,17 @@ struct Item {
   std::uint64_t group = 0;
 };
 
-enum class Status : std::int32_t { kOk = 0, kNoOpinion = 1, kUnparsable = 2, kError = 3, kTimeout = 4 };  // GRAFT_SCORE_*
+enum class Status : std::int32_t {
+  kOk = 0,
+  kNoOpinion = 1,
+  kUnparsable = 2,
+  kError = 3,
+  kTimeout = 4
+};  // GRAFT_SCORE_*
 
 struct Scores {
-  std::vector<std::vector<double>> values;  // [item][component]; NaN where there is no score
-  std::vector<std::vector<Status>> statuses;  // [item][reward]
+  std::vector<std::vector<double>> values;        // [item][component]; NaN where there is no score
+  std::vector<std::vector<Status>> statuses;      // [item][reward]
   std::vector<std::vector<std::string>> reasons;  // [item][reward]
 };
 
@@ -48,7 +54,8 @@ struct Contract {
 // counted; it never ends the run.
 class RewardSet {
  public:
-  RewardSet(plugin::Registry& registry, const std::vector<RewardSpec>& specs);  // UserError/PluginError for bad specs
+  RewardSet(plugin::Registry& registry,
+            const std::vector<RewardSpec>& specs);  // UserError/PluginError for bad specs
   ~RewardSet();
   [[nodiscard]] const std::vector<std::string>& components() const;  // metric names: "iou", "format"; unique
   [[nodiscard]] const std::vector<double>& weights() const;          // one per component

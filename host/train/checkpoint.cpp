@@ -34,8 +34,9 @@ RunState read_state(const fs::path& file) {
   RunState state;
   const auto take = [&](const char* key, auto& member) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer()) {
-      throw support::UserError(cat(file, ": \"", key, "\" is missing or not an integer; the checkpoint is damaged, resume from "
-                                         "another one"));
+      throw support::UserError(cat(file, ": \"", key,
+                                   "\" is missing or not an integer; the checkpoint is damaged, resume from "
+                                   "another one"));
     }
     json[key].get_to(member);
   };
@@ -96,7 +97,8 @@ std::optional<fs::path> find_checkpoint(const fs::path& output_dir, const std::s
     return all.empty() ? std::nullopt : std::optional<fs::path>(all.front());
   }
   if (!fs::exists(fs::path(resume) / "run_state.json")) {
-    throw support::UserError(cat("train.resume names ", resume, ", which is not a checkpoint (it has no run_state.json); name a "
+    throw support::UserError(cat("train.resume names ", resume,
+                                 ", which is not a checkpoint (it has no run_state.json); name a "
                                  "checkpoint-N directory of a run, or say auto"));
   }
   return fs::path(resume);
@@ -112,16 +114,18 @@ RunState load_checkpoint(const fs::path& checkpoint, std::uint64_t seed, adapt::
   const model::SafetensorsFile file(checkpoint / "trained.safetensors");
   if (file.entries().size() != adapter.tensors().size()) {
     throw support::UserError(cat(file.path(), " holds ", file.entries().size(), " tensors, this run trains ",
-                                 adapter.tensors().size(), "; continue with the peft settings of the checkpoint"));
+                                 adapter.tensors().size(),
+                                 "; continue with the peft settings of the checkpoint"));
   }
   at::NoGradGuard no_grad;
   for (const adapt::AdapterTensor& tensor : adapter.tensors()) {
     const model::TensorEntry* entry = file.find(tensor.name);
     if (entry == nullptr || entry->sizes != tensor.tensor.sizes().vec()) {
-      throw support::UserError(cat(file.path(), ": tensor \"", tensor.name, "\" is ",
-                                   entry == nullptr ? std::string("missing") : entry->shape(),
-                                   ", which is not what this run trains; continue with the peft settings of the "
-                                   "checkpoint"));
+      throw support::UserError(
+          cat(file.path(), ": tensor \"", tensor.name, "\" is ",
+              entry == nullptr ? std::string("missing") : entry->shape(),
+              ", which is not what this run trains; continue with the peft settings of the "
+              "checkpoint"));
     }
     at::Tensor target = tensor.tensor;
     target.copy_(file.view(*entry));

@@ -16,9 +16,9 @@ namespace graft::train {
 struct RunState {
   std::int64_t step = 0;
   std::uint64_t seed = 0;
-  std::int64_t num_tokens = 0;        // prompt and completion tokens so far
-  std::int64_t samples_drawn = 0;     // position in the data order
-  std::int64_t samples_skipped = 0;   // bad samples so far
+  std::int64_t num_tokens = 0;       // prompt and completion tokens so far
+  std::int64_t samples_drawn = 0;    // position in the data order
+  std::int64_t samples_skipped = 0;  // bad samples so far
 };
 
 // `<output_dir>/checkpoint-<step>`:
@@ -27,8 +27,8 @@ struct RunState {
 //   optimizer.safetensors   the optimizer's moments
 //   run_state.json          RunState
 // Written under a temporary name and renamed, so it is whole or absent. Keeps the newest `max_saved` (0: all).
-void save_checkpoint(const std::filesystem::path& output_dir, const RunState& state, const adapt::Adapter& adapter,
-                     const adapt::AdamW& optimizer, std::int64_t max_saved);
+void save_checkpoint(const std::filesystem::path& output_dir, const RunState& state,
+                     const adapt::Adapter& adapter, const adapt::AdamW& optimizer, std::int64_t max_saved);
 
 // The checkpoint to continue from: "never": none; "auto": the newest of output_dir, none if there is none; else that
 // directory. UserError if it is named but not a checkpoint.

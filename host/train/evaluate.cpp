@@ -19,7 +19,8 @@ using support::cat;
 namespace {
 
 nlohmann::ordered_json sample_row(const PromptItem& item, const rollout::Completion& completion,
-                                  const rewards::Scores& scores, std::size_t row, const rewards::RewardSet& rewards) {
+                                  const rewards::Scores& scores, std::size_t row,
+                                  const rewards::RewardSet& rewards) {
   nlohmann::ordered_json result;
   result["id"] = item.sample->id;
   result["images"] = nlohmann::ordered_json::array();
@@ -42,8 +43,8 @@ nlohmann::ordered_json sample_row(const PromptItem& item, const rollout::Complet
 }
 
 // Means over the samples that have the score; the share of IoU values that reach the threshold.
-nlohmann::ordered_json summarize(const std::vector<nlohmann::ordered_json>& samples, const rewards::RewardSet& rewards,
-                                 double iou_threshold) {
+nlohmann::ordered_json summarize(const std::vector<nlohmann::ordered_json>& samples,
+                                 const rewards::RewardSet& rewards, double iou_threshold) {
   nlohmann::ordered_json summary;
   const auto n = static_cast<double>(std::max<std::size_t>(1, samples.size()));
   summary["samples"] = samples.size();
@@ -72,9 +73,9 @@ Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards
                     const config::RunConfig& config) {
   at::NoGradGuard no_grad;
   Evaluation result;
-  const std::size_t total =
-      std::min(prompts.size(), static_cast<std::size_t>(config.eval.samples.value_or(
-                                   static_cast<std::int64_t>(prompts.size()))));
+  const std::size_t total = std::min(
+      prompts.size(),
+      static_cast<std::size_t>(config.eval.samples.value_or(static_cast<std::int64_t>(prompts.size()))));
   rollout::SamplingOptions options;
   options.num_generations = 1;
   options.max_completion_length = config.rollout.max_completion_length;

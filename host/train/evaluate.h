@@ -13,8 +13,10 @@
 namespace graft::train {
 
 struct Evaluation {
-  nlohmann::ordered_json summary;               // samples, rewards by name (mean over the scored), iou_accuracy, mean_length, …
-  std::vector<nlohmann::ordered_json> samples;  // one a sample: id, image, completion, solution, scores, reasons, sizes
+  nlohmann::ordered_json
+      summary;  // samples, rewards by name (mean over the scored), iou_accuracy, mean_length, …
+  std::vector<nlohmann::ordered_json>
+      samples;  // one a sample: id, image, completion, solution, scores, reasons, sizes
 };
 
 // Answers the first eval.samples samples of `prompts` in file order, one completion each (greedy unless eval.temperature

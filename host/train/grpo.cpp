@@ -50,7 +50,8 @@ StepReport GrpoTrainer::step() {
 
     const rewards::Scores scores = score(batch, rollouts);
     const objective::Advantages advantages = objective::compute_advantages(
-        scores.values, {config_.rollout.num_generations, config_.objective.scale_rewards, rewards_.weights()});
+        scores.values,
+        {config_.rollout.num_generations, config_.objective.scale_rewards, rewards_.weights()});
     const double reward_seconds = seconds_since(start) - rollout_seconds;
 
     std::vector<MicroBatch> micro = micro_batches(batch);
@@ -64,12 +65,15 @@ StepReport GrpoTrainer::step() {
     }
 
     ++state_.step;
-    state_.num_tokens += rollouts.prompt_tokens * config_.rollout.num_generations + rollouts.completion_tokens;
+    state_.num_tokens +=
+        rollouts.prompt_tokens * config_.rollout.num_generations + rollouts.completion_tokens;
     StepReport report;
     report.metrics = step_metrics(state_, rollouts, scores, rewards_, advantages);
-    add_update_metrics(report.metrics, {sums.loss, sums.grad_norm, learning_rate, sums.kl, sums.entropy, sums.clip_low,
-                                        sums.clip_high, sums.tokens, config_.objective.beta > 0});
-    report.metrics["epoch"] = static_cast<double>(state_.samples_drawn) / static_cast<double>(prompts_.size());
+    add_update_metrics(report.metrics,
+                       {sums.loss, sums.grad_norm, learning_rate, sums.kl, sums.entropy, sums.clip_low,
+                        sums.clip_high, sums.tokens, config_.objective.beta > 0});
+    report.metrics["epoch"] =
+        static_cast<double>(state_.samples_drawn) / static_cast<double>(prompts_.size());
     const double total = seconds_since(start);
     report.metrics["step_time"] = total;
     report.metrics["time/rollout"] = rollout_seconds;
@@ -140,9 +144,11 @@ objective::TokenLogprobs GrpoTrainer::logprobs(const Batch& batch, const rollout
   const auto generations = static_cast<std::size_t>(config_.rollout.num_generations);
   // Vision features are constants of the step unless the vision tower itself is trained.
   std::vector<const model::Prompt*> prompts;
-  for (std::size_t p = micro.first; p < micro.first + micro.count; ++p) prompts.push_back(&batch.items[p].prompt);
-  std::vector<at::Tensor> features(batch.image_values.begin() + static_cast<std::ptrdiff_t>(micro.first),
-                                   batch.image_values.begin() + static_cast<std::ptrdiff_t>(micro.first + micro.count));
+  for (std::size_t p = micro.first; p < micro.first + micro.count; ++p)
+    prompts.push_back(&batch.items[p].prompt);
+  std::vector<at::Tensor> features(
+      batch.image_values.begin() + static_cast<std::ptrdiff_t>(micro.first),
+      batch.image_values.begin() + static_cast<std::ptrdiff_t>(micro.first + micro.count));
   if (at::GradMode::is_enabled() && model_.trains_vision()) features = encode_prompt_images(model_, prompts);
   std::vector<objective::ScoredGroup> groups;
   for (std::size_t p = micro.first; p < micro.first + micro.count; ++p) {
@@ -181,7 +187,8 @@ GrpoTrainer::UpdateSums GrpoTrainer::improve(const Batch& batch, const rollout::
                                              std::vector<MicroBatch>& micro, std::int64_t iteration,
                                              double learning_rate) {
   const auto generations = static_cast<std::size_t>(config_.rollout.num_generations);
-  const std::vector<bool> included = included_completions(rollouts, config_.objective.mask_truncated_completions);
+  const std::vector<bool> included =
+      included_completions(rollouts, config_.objective.mask_truncated_completions);
   std::int64_t step_tokens = 0;
   for (std::size_t i = 0; i < included.size(); ++i) {
     if (included[i]) step_tokens += static_cast<std::int64_t>(rollouts.completions[i].ids.size());

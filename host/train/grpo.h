@@ -61,12 +61,14 @@ class GrpoTrainer {
   [[nodiscard]] rollout::Rollouts sample(const Batch& batch) const;
   [[nodiscard]] rewards::Scores score(const Batch& batch, const rollout::Rollouts& rollouts) const;
   [[nodiscard]] std::vector<MicroBatch> micro_batches(const Batch& batch) const;
-  void reference_logprobs(const Batch& batch, const rollout::Rollouts& rollouts, std::vector<MicroBatch>& micro);
+  void reference_logprobs(const Batch& batch, const rollout::Rollouts& rollouts,
+                          std::vector<MicroBatch>& micro);
   [[nodiscard]] UpdateSums improve(const Batch& batch, const rollout::Rollouts& rollouts,
                                    const objective::Advantages& advantages, std::vector<MicroBatch>& micro,
                                    std::int64_t iteration, double learning_rate);
   [[nodiscard]] objective::TokenLogprobs logprobs(const Batch& batch, const rollout::Rollouts& rollouts,
-                                                  const MicroBatch& micro, const objective::LogprobOptions& options) const;
+                                                  const MicroBatch& micro,
+                                                  const objective::LogprobOptions& options) const;
 
   model::Model& model_;
   adapt::Adapter& adapter_;

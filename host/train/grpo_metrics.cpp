@@ -48,13 +48,16 @@ void add_lengths(nlohmann::ordered_json& metrics, const rollout::Rollouts& rollo
     double sum = 0.0;
     for (double length : lengths) sum += length;
     const bool empty = lengths.empty();
-    metrics["completions/mean" + middle + "_length"] = empty ? 0.0 : sum / static_cast<double>(lengths.size());
-    metrics["completions/min" + middle + "_length"] = empty ? 0.0 : *std::min_element(lengths.begin(), lengths.end());
-    metrics["completions/max" + middle + "_length"] = empty ? 0.0 : *std::max_element(lengths.begin(), lengths.end());
+    metrics["completions/mean" + middle + "_length"] =
+        empty ? 0.0 : sum / static_cast<double>(lengths.size());
+    metrics["completions/min" + middle + "_length"] =
+        empty ? 0.0 : *std::min_element(lengths.begin(), lengths.end());
+    metrics["completions/max" + middle + "_length"] =
+        empty ? 0.0 : *std::max_element(lengths.begin(), lengths.end());
   };
   add("", all);
-  metrics["completions/clipped_ratio"] =
-      1.0 - static_cast<double>(terminated.size()) / static_cast<double>(std::max<std::size_t>(1, all.size()));
+  metrics["completions/clipped_ratio"] = 1.0 - static_cast<double>(terminated.size()) /
+                                                   static_cast<double>(std::max<std::size_t>(1, all.size()));
   add("_terminated", terminated);
 }
 

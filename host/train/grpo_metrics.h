@@ -23,7 +23,8 @@ namespace graft::train {
 // Metrics that are known before the update, under TRL's names: step, num_tokens, completions/*, rewards/NAME/mean and std,
 // reward, reward_std, frac_reward_zero_std; and rewards/NAME/unparsable, rewards/NAME/no_score: shares of the completions.
 [[nodiscard]] nlohmann::ordered_json step_metrics(const RunState& state, const rollout::Rollouts& rollouts,
-                                                  const rewards::Scores& scores, const rewards::RewardSet& rewards,
+                                                  const rewards::Scores& scores,
+                                                  const rewards::RewardSet& rewards,
                                                   const objective::Advantages& advantages);
 
 struct UpdateMetrics {
@@ -37,7 +38,8 @@ struct UpdateMetrics {
 void add_update_metrics(nlohmann::ordered_json& metrics, const UpdateMetrics& update);
 
 // One object a completion: step, prompt, completion, solution, rewards by name (null without a score), advantage.
-[[nodiscard]] nlohmann::ordered_json completion_table(const RunState& state, const std::vector<PromptItem>& items,
+[[nodiscard]] nlohmann::ordered_json completion_table(const RunState& state,
+                                                      const std::vector<PromptItem>& items,
                                                       const rollout::Rollouts& rollouts,
                                                       const rewards::Scores& scores,
                                                       const rewards::RewardSet& rewards,

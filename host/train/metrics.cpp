@@ -20,13 +20,15 @@ MetricsFile::MetricsFile(const std::filesystem::path& file, std::int64_t last_st
     for (std::string line; std::getline(lines, line);) {
       const auto row = nlohmann::json::parse(line, nullptr, false);
       // A line cut by a crash does not parse; it belongs to a step after the checkpoint.
-      if (row.is_discarded() || !row.contains("step") || row["step"].get<std::int64_t>() > last_step) continue;
+      if (row.is_discarded() || !row.contains("step") || row["step"].get<std::int64_t>() > last_step)
+        continue;
       kept += line + '\n';
     }
   }
   support::write_file_atomic(file, kept);
   stream_.open(file, std::ios::app);
-  if (!stream_) throw support::UserError(support::cat("cannot open ", file, " for writing; check output_dir"));
+  if (!stream_)
+    throw support::UserError(support::cat("cannot open ", file, " for writing; check output_dir"));
 }
 
 void MetricsFile::write(const nlohmann::ordered_json& row) {

@@ -26,7 +26,8 @@ PromptItem PromptSource::at(std::size_t index) const {
     names.push_back(file.string());
   }
   std::vector<model::Message> messages;
-  for (const data::Turn& turn : data::prompt_turns(sample, options_.question_template, options_.system_prompt)) {
+  for (const data::Turn& turn :
+       data::prompt_turns(sample, options_.question_template, options_.system_prompt)) {
     messages.push_back({turn.role, turn.text, turn.n_images});
   }
   PromptItem item;
@@ -41,7 +42,8 @@ PromptItem PromptSource::at(std::size_t index) const {
   return item;
 }
 
-std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* position, std::int64_t* skipped) const {
+std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* position,
+                                           std::int64_t* skipped) const {
   std::vector<PromptItem> items;
   std::size_t failures = 0;
   while (items.size() < count) {

@@ -24,12 +24,13 @@ struct PromptItem {
 class PromptSource {
  public:
   // `samples` must not be empty (UserError). `model` outlives the source.
-  PromptSource(const model::Model& model, const config::DataConfig& options, std::vector<data::Sample> samples,
-               std::uint64_t seed);
+  PromptSource(const model::Model& model, const config::DataConfig& options,
+               std::vector<data::Sample> samples, std::uint64_t seed);
 
   // The next `count` usable samples from position *position of the endless, per-epoch shuffled order; moves *position past
   // them and adds the skipped ones to *skipped. UserError if a whole epoch has no usable sample.
-  [[nodiscard]] std::vector<PromptItem> draw(std::size_t count, std::int64_t* position, std::int64_t* skipped) const;
+  [[nodiscard]] std::vector<PromptItem> draw(std::size_t count, std::int64_t* position,
+                                             std::int64_t* skipped) const;
   // The sample at `index` in file order; UserError if it cannot be used.
   [[nodiscard]] PromptItem at(std::size_t index) const;
   [[nodiscard]] std::size_t size() const { return samples_.size(); }

@@ -31,7 +31,8 @@ namespace {
 void check_output_dir(const config::RunConfig& config) {
   const fs::path directory = config.output_dir;
   if (config.train.resume != "never" || !fs::exists(directory / "metrics.jsonl")) return;
-  throw support::UserError(cat("output_dir ", directory, " already holds a run (metrics.jsonl is there); continue it with "
+  throw support::UserError(cat("output_dir ", directory,
+                               " already holds a run (metrics.jsonl is there); continue it with "
                                "train.resume=auto, or choose another output_dir"));
 }
 
@@ -61,11 +62,15 @@ class RunFiles {
 // What to show of a step: {label, metric} pairs, as far as the metrics are there.
 std::vector<support::ProgressField> progress_fields(const nlohmann::ordered_json& metrics) {
   std::vector<support::ProgressField> fields;
-  const std::pair<const char*, const char*> shown[] = {
-      {"reward", "reward"}, {"loss", "loss"}, {"kl", "kl"}, {"grad", "grad_norm"}, {"tok/s", "speed/tokens_per_second"}};
+  const std::pair<const char*, const char*> shown[] = {{"reward", "reward"},
+                                                       {"loss", "loss"},
+                                                       {"kl", "kl"},
+                                                       {"grad", "grad_norm"},
+                                                       {"tok/s", "speed/tokens_per_second"}};
   for (const auto& [label, name] : shown) {
     if (!metrics.contains(name) || metrics[name].is_null()) continue;
-    fields.emplace_back(label, support::fixed(metrics[name].get<double>(), std::string(label) == "tok/s" ? 0 : 4));
+    fields.emplace_back(label,
+                        support::fixed(metrics[name].get<double>(), std::string(label) == "tok/s" ? 0 : 4));
   }
   return fields;
 }
@@ -79,7 +84,8 @@ template <typename Trainer>
 void resume(const config::RunConfig& config, adapt::Adapter& adapter, Trainer& trainer) {
   const auto checkpoint = find_checkpoint(config.output_dir, config.train.resume);
   if (!checkpoint) return;
-  trainer.state() = load_checkpoint(*checkpoint, static_cast<std::uint64_t>(config.seed), adapter, trainer.optimizer());
+  trainer.state() =
+      load_checkpoint(*checkpoint, static_cast<std::uint64_t>(config.seed), adapter, trainer.optimizer());
   support::log_info(cat("continuing from ", *checkpoint, ", step ", trainer.state().step));
 }
 
@@ -103,8 +109,9 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
   } catch (const support::Interrupted&) {
     progress.finish();
     save();
-    throw support::Interrupted(cat("stopped by a signal after step ", trainer.state().step, " of ", last, "; saved in ",
-                                   files.directory(), ", continue with the same command and --resume auto"));
+    throw support::Interrupted(cat("stopped by a signal after step ", trainer.state().step, " of ", last,
+                                   "; saved in ", files.directory(),
+                                   ", continue with the same command and --resume auto"));
   }
   progress.finish();
   // `full` gives a model directory, all other strategies an adapter.
@@ -197,7 +204,8 @@ void run_sft(const config::LoadedConfig& loaded) {
   PeriodicEvaluation evaluation(config, session, files);
   run_loop(config, "sft", *session.adapter, trainer, files, [&] {
     const nlohmann::ordered_json metrics = trainer.step();
-    if (is_due(config.train.logging_steps, trainer.state().step, config.train.steps)) files.metrics().write(metrics);
+    if (is_due(config.train.logging_steps, trainer.state().step, config.train.steps))
+      files.metrics().write(metrics);
     evaluation.after_step(trainer.state().step);
     return metrics;
   });

@@ -10,8 +10,8 @@
 
 namespace graft::train {
 
-double learning_rate_at(const std::string& schedule, double base, std::int64_t step, std::int64_t warmup_steps,
-                        std::int64_t steps) {
+double learning_rate_at(const std::string& schedule, double base, std::int64_t step,
+                        std::int64_t warmup_steps, std::int64_t steps) {
   if (step < warmup_steps) return base * static_cast<double>(step) / static_cast<double>(warmup_steps);
   if (schedule == "constant") return base;
   const auto rest = static_cast<double>(std::max<std::int64_t>(1, steps - warmup_steps));

@@ -56,9 +56,11 @@ std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const confi
   return model::Model::open(registry, options);
 }
 
-std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry, const config::RunConfig& config) {
+std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
+                                                 const config::RunConfig& config) {
   std::vector<rewards::RewardSpec> specs;
-  for (const config::RewardConfig& reward : config.rewards) specs.push_back({reward.name, reward.weight, reward.params});
+  for (const config::RewardConfig& reward : config.rewards)
+    specs.push_back({reward.name, reward.weight, reward.params});
   return std::make_unique<rewards::RewardSet>(registry, specs);
 }
 
@@ -81,8 +83,8 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens) {
   const std::int64_t bytes_per_value = config.model.dtype == "bfloat16" ? 2 : 4;
   const std::vector<memory::Decision> decisions =
-      memory::plan(*session.registry, *session.model, config.checkpoint_policy.name, config.checkpoint_policy.params,
-                   micro_tokens, bytes_per_value, /*budget_bytes=*/0);
+      memory::plan(*session.registry, *session.model, config.checkpoint_policy.name,
+                   config.checkpoint_policy.params, micro_tokens, bytes_per_value, /*budget_bytes=*/0);
   session.model->set_segment_hook(memory::recompute_hook(decisions));
 }
 
@@ -101,8 +103,8 @@ data::Dataset load_samples(const std::vector<config::DataFile>& files, const con
                            std::optional<std::int64_t> limit) {
   data::Dataset dataset = data::load_samples(files, {options.strict, limit});
   if (dataset.skipped > 0) {
-    support::log_warn(cat(dataset.skipped, " bad samples were left out of ", dataset.samples.size() + dataset.skipped,
-                          "; --strict makes them an error"));
+    support::log_warn(cat(dataset.skipped, " bad samples were left out of ",
+                          dataset.samples.size() + dataset.skipped, "; --strict makes them an error"));
   }
   return dataset;
 }

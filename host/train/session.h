@@ -26,7 +26,8 @@ struct Session {
 // A registry with the default search path and the configuration's extra plugin files; registers the tensor services.
 [[nodiscard]] std::unique_ptr<plugin::Registry> open_registry(const std::vector<std::string>& plugin_files);
 
-[[nodiscard]] std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const config::RunConfig& config);
+[[nodiscard]] std::unique_ptr<model::Model> open_model(plugin::Registry& registry,
+                                                       const config::RunConfig& config);
 [[nodiscard]] std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
                                                                const config::RunConfig& config);
 
@@ -40,7 +41,8 @@ void apply_checkpoint_policy(Session& session, const config::RunConfig& config, 
 [[nodiscard]] Session open_inference(const config::RunConfig& config);
 
 // The samples of all files under data.strict; with `limit`, at most that many.
-[[nodiscard]] data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::DataConfig& options,
+[[nodiscard]] data::Dataset load_samples(const std::vector<config::DataFile>& files,
+                                         const config::DataConfig& options,
                                          std::optional<std::int64_t> limit);
 
 }  // namespace graft::train

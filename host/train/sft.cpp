@@ -15,7 +15,10 @@ namespace graft::train {
 
 SftTrainer::SftTrainer(model::Model& model, adapt::Adapter& adapter, const PromptSource& prompts,
                        const config::RunConfig& config)
-    : model_(model), prompts_(prompts), config_(config), optimizer_(make_optimizer(adapter, config.optimizer)) {
+    : model_(model),
+      prompts_(prompts),
+      config_(config),
+      optimizer_(make_optimizer(adapter, config.optimizer)) {
   state_.seed = static_cast<std::uint64_t>(config.seed);
 }
 

@@ -17,7 +17,8 @@ namespace graft::train {
 // only; the objects given must outlive the trainer.
 class SftTrainer {
  public:
-  SftTrainer(model::Model& model, adapt::Adapter& adapter, const PromptSource& prompts, const config::RunConfig& config);
+  SftTrainer(model::Model& model, adapt::Adapter& adapter, const PromptSource& prompts,
+             const config::RunConfig& config);
 
   // One optimizer step over train.batch_size samples; returns its metrics (loss, grad_norm, learning_rate, …).
   [[nodiscard]] nlohmann::ordered_json step();

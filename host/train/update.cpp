@@ -19,12 +19,14 @@ adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::Optimiz
   for (const adapt::AdapterTensor& tensor : adapter.tensors()) {
     if (tensor.is_trained) trained.push_back(tensor);
   }
-  return {std::move(trained), {config.learning_rate, config.beta1, config.beta2, config.eps, config.weight_decay}};
+  return {std::move(trained),
+          {config.learning_rate, config.beta1, config.beta2, config.eps, config.weight_decay}};
 }
 
 void seed_dropout(const RunState& state, std::int64_t iteration, std::size_t micro_batch) {
-  support::KeyedRandom random(state.seed, {support::hash_string("dropout"), static_cast<std::uint64_t>(state.step),
-                                           static_cast<std::uint64_t>(iteration), micro_batch});
+  support::KeyedRandom random(state.seed,
+                              {support::hash_string("dropout"), static_cast<std::uint64_t>(state.step),
+                               static_cast<std::uint64_t>(iteration), micro_batch});
   auto generator = at::detail::getDefaultCPUGenerator();
   generator.set_current_seed(random.next());
 }
@@ -52,9 +54,10 @@ std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
 
 void require_finite(const RunState& state, const char* name, double value) {
   if (std::isfinite(value)) return;
-  throw support::DivergedError(cat("step ", state.step + 1, ": ", name, " is ", value,
-                                   "; lower optimizer.learning_rate (or raise objective.beta), and continue from the last "
-                                   "checkpoint with train.resume=auto"));
+  throw support::DivergedError(
+      cat("step ", state.step + 1, ": ", name, " is ", value,
+          "; lower optimizer.learning_rate (or raise objective.beta), and continue from the last "
+          "checkpoint with train.resume=auto"));
 }
 
 double apply_gradients(adapt::AdamW& optimizer, const RunState& state, const config::OptimizerConfig& config,
@@ -62,9 +65,11 @@ double apply_gradients(adapt::AdamW& optimizer, const RunState& state, const con
   if (state.step == 0) {
     const std::vector<std::string> missing = optimizer.without_gradient();
     if (!missing.empty()) {
-      throw support::UserError(cat(missing.size(), " trained tensors got no gradient in the first step, among them \"",
-                                   missing.front(), "\": they would never change. Take their sites out with "
-                                   "peft.exclude_modules, or choose peft.components that take part in the loss"));
+      throw support::UserError(
+          cat(missing.size(), " trained tensors got no gradient in the first step, among them \"",
+              missing.front(),
+              "\": they would never change. Take their sites out with "
+              "peft.exclude_modules, or choose peft.components that take part in the loss"));
     }
   }
   const double grad_norm = optimizer.clip_grad_norm(config.max_grad_norm);

@@ -15,7 +15,8 @@
 
 namespace graft::train {
 
-[[nodiscard]] adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::OptimizerConfig& config);
+[[nodiscard]] adapt::AdamW make_optimizer(const adapt::Adapter& adapter,
+                                          const config::OptimizerConfig& config);
 
 // Keys the generator that dropout draws from, so that a resumed run draws the same.
 void seed_dropout(const RunState& state, std::int64_t iteration, std::size_t micro_batch);

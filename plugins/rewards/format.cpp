@@ -34,7 +34,8 @@ struct Format : graft::Reward {
       : require_box_(params.boolean("require_box")), require_json_(params.boolean("require_json")) {}
 
   graft::OutputContract contract() const override {
-    return {require_box_ ? "<think>…</think><answer>…[x1, y1, x2, y2]…</answer>" : "<think>…</think><answer>…</answer>",
+    return {require_box_ ? "<think>…</think><answer>…[x1, y1, x2, y2]…</answer>"
+                         : "<think>…</think><answer>…</answer>",
             "<think>It is on the left.</think><answer>[10, 20, 110, 220]</answer>"};
   }
 
@@ -54,7 +55,8 @@ struct Format : graft::Reward {
       return graft::Score(0.0, "text follows </answer>");
     }
     if (has_tag(thought) || has_tag(answer)) return graft::Score(0.0, "tags are nested or repeated");
-    if (require_box_ && !graft::first_box(answer)) return graft::Score(0.0, "no box [x1, y1, x2, y2] in <answer>");
+    if (require_box_ && !graft::first_box(answer))
+      return graft::Score(0.0, "no box [x1, y1, x2, y2] in <answer>");
     if (require_json_ && !is_json(answer)) return graft::Score(0.0, "the answer is not JSON");
     return 1.0;
   }
@@ -68,7 +70,8 @@ struct Format : graft::Reward {
 
   static bool is_json(std::string_view text) {
     text = trimmed(text);
-    if (take(text, "```json") && text.size() >= 3 && text.substr(text.size() - 3) == "```") text.remove_suffix(3);
+    if (take(text, "```json") && text.size() >= 3 && text.substr(text.size() - 3) == "```")
+      text.remove_suffix(3);
     try {
       static_cast<void>(graft::Json::parse(trimmed(text)));
       return true;

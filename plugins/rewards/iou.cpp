@@ -5,7 +5,9 @@
 
 namespace {
 
-std::vector<std::string> space_names() { return {graft::kSpaceNames.begin(), graft::kSpaceNames.end()}; }
+std::vector<std::string> space_names() {
+  return {graft::kSpaceNames.begin(), graft::kSpaceNames.end()};
+}
 
 struct Iou : graft::Reward {
   static constexpr auto name = "iou";
@@ -15,7 +17,8 @@ struct Iou : graft::Reward {
   static graft::Schema params() {
     return graft::Schema()
         .choice("space", space_names(), "processed_pixels",
-                "coordinates that the model writes: pixels of the image file or of the resized image, 0 to 1000, or 0 to 1")
+                "coordinates that the model writes: pixels of the image file or of the resized image, 0 to "
+                "1000, or 0 to 1")
         .choice("solution_space", space_names(), "original_pixels", "coordinates of the solution's box");
   }
 
@@ -24,7 +27,8 @@ struct Iou : graft::Reward {
         solution_space_(graft::space_from_name(params.string("solution_space"))) {}
 
   graft::OutputContract contract() const override {
-    return {"<answer>, with a box [x1, y1, x2, y2] inside, </answer>", "<answer>[10, 20, 110, 220]</answer>", space_};
+    return {"<answer>, with a box [x1, y1, x2, y2] inside, </answer>", "<answer>[10, 20, 110, 220]</answer>",
+            space_};
   }
 
   graft::Score score(const graft::RewardItem& item) override {
@@ -39,7 +43,8 @@ struct Iou : graft::Reward {
     const auto predicted = graft::to_original_pixels(*box, space_, size);
     const auto expected = graft::to_original_pixels(*solution, solution_space_, size);
     if (!predicted || !expected) {
-      return graft::Score::failed("the image's sizes are unknown: coordinates cannot be converted to its pixels");
+      return graft::Score::failed(
+          "the image's sizes are unknown: coordinates cannot be converted to its pixels");
     }
     return graft::box_iou(*predicted, *expected);
   }

@@ -10,11 +10,13 @@
 #include <graft/tensor.h>
 
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " is frozen at " #bytes " bytes")
-#define AT(type, member, bytes) _Static_assert(offsetof(type, member) == (bytes), #type "." #member " has moved")
+#define AT(type, member, bytes) \
+  _Static_assert(offsetof(type, member) == (bytes), #type "." #member " has moved")
 /* Growable: the header comes first, and there is no tail padding that an appended member could slip into. */
-#define GROWS(type, last) \
-  AT(type, hdr, 0);       \
-  _Static_assert(sizeof(type) == offsetof(type, last) + sizeof(((type *)0)->last), #type " ends in padding, or " #last " is not its last member")
+#define GROWS(type, last)                                                          \
+  AT(type, hdr, 0);                                                                \
+  _Static_assert(sizeof(type) == offsetof(type, last) + sizeof(((type *)0)->last), \
+                 #type " ends in padding, or " #last " is not its last member")
 
 SIZE(graft_hdr, 8);
 SIZE(graft_status, 4);
@@ -71,4 +73,6 @@ GROWS(graft_tensor_data, create);
 GROWS(graft_backward, drop);
 GROWS(graft_autograd, set_grad_mode);
 
-const graft_manifest *graft_plugin_manifest_v1(void) { return NULL; }
+const graft_manifest *graft_plugin_manifest_v1(void) {
+  return NULL;
+}

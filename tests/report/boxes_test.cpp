@@ -15,7 +15,8 @@ TEST(LastBox, IsTheLastListOfExactlyFourNumbers) {
 }
 
 TEST(LastBox, IsNothingForOtherTexts) {
-  for (const char* text : {"", "[1, 2, 3]", "[1, 2, 3, 4, 5]", "[1, 2, 3, x]", "1, 2, 3, 4]", "[1, 2, 3, 4", "[nan, 1, 2, 3]"}) {
+  for (const char* text :
+       {"", "[1, 2, 3]", "[1, 2, 3, 4, 5]", "[1, 2, 3, x]", "1, 2, 3, 4]", "[1, 2, 3, 4", "[nan, 1, 2, 3]"}) {
     EXPECT_EQ(last_box(text), std::nullopt) << text;
   }
 }

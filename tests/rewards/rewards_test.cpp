@@ -21,8 +21,8 @@ class RewardSetTest : public ::testing::Test {
     }
   }
 
-  Scores score(const std::vector<RewardSpec>& specs, std::string_view completion, std::string_view solution = {},
-               std::vector<ImageSize> images = {}) {
+  Scores score(const std::vector<RewardSpec>& specs, std::string_view completion,
+               std::string_view solution = {}, std::vector<ImageSize> images = {}) {
     const RewardSet rewards(registry_, specs);
     Item item;
     item.completion = completion;
@@ -52,13 +52,15 @@ TEST_F(RewardSetTest, IouConvertsTheAnswersCoordinatesToPixelsOfTheFile) {
 }
 
 TEST_F(RewardSetTest, IouReadsTheFirstBoxOfTheLastAnswerInAnyNotation) {
-  EXPECT_DOUBLE_EQ(iou("<answer>[9, 9, 9, 9]</answer> no: <answer>{\"bbox_2d\": [0,0,200,200]}</answer>"), 1.0);
+  EXPECT_DOUBLE_EQ(iou("<answer>[9, 9, 9, 9]</answer> no: <answer>{\"bbox_2d\": [0,0,200,200]}</answer>"),
+                   1.0);
   EXPECT_DOUBLE_EQ(iou("<answer>```json\n[{\"bbox\": [0.0, 0.0, 200.0, 200.0]}]\n```</answer>"), 1.0);
   EXPECT_DOUBLE_EQ(iou("<answer>[200, 200, 0, 0]</answer>"), 0.0);
 }
 
 TEST_F(RewardSetTest, IouSaysWhatItMissed) {
-  const Scores no_answer = score({{"iou"}}, "the man (814,335),(977,996)", "[0, 0, 1, 1]", {{10, 10, 10, 10}});
+  const Scores no_answer =
+      score({{"iou"}}, "the man (814,335),(977,996)", "[0, 0, 1, 1]", {{10, 10, 10, 10}});
   EXPECT_EQ(no_answer.statuses[0][0], Status::kUnparsable);
   EXPECT_EQ(no_answer.reasons[0][0], "no <answer>…</answer>");
   EXPECT_EQ(no_answer.values[0][0], 0.0);
@@ -77,8 +79,9 @@ TEST_F(RewardSetTest, FormatWantsEachTagOnceAndNothingAround) {
   EXPECT_EQ(format("\n<think>a\nb</think>\n <answer>c</answer>\n"), 1.0);
   EXPECT_EQ(format("<think></think><answer></answer>"), 1.0);
   for (const char* wrong :
-       {"", "answer", "<think>a<answer>b</answer>", "<think>a</think>b", "<think>a</think> b <answer>c</answer>",
-        "<think>a</think><answer>b", "<think>a</think><answer>b</answer>c", "x<think>a</think><answer>b</answer>",
+       {"", "answer", "<think>a<answer>b</answer>", "<think>a</think>b",
+        "<think>a</think> b <answer>c</answer>", "<think>a</think><answer>b",
+        "<think>a</think><answer>b</answer>c", "x<think>a</think><answer>b</answer>",
         "<think><think>a</think><answer>b</answer>", "<think>a</think><answer><answer>b</answer>"}) {
     EXPECT_EQ(format(wrong), 0.0) << wrong;
   }

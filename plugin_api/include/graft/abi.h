@@ -31,7 +31,7 @@ extern "C" {
 
 #define GRAFT_MAGIC UINT64_C(0x47524146545F3031) /* "GRAFT_01" */
 #define GRAFT_ABI_MAJOR 1u                       /* changes with the layout; so does the entry symbol */
-#define GRAFT_ABI_MINOR 0u                       /* append-only growth; 1.0 is a draft until it is declared frozen */
+#define GRAFT_ABI_MINOR 0u /* append-only growth; 1.0 is a draft until it is declared frozen */
 
 #if defined(_WIN32)
 #define GRAFT_EXPORT __declspec(dllexport)
@@ -46,8 +46,8 @@ typedef struct graft_hdr {
 } graft_hdr;
 
 /* Is `member` of the growable struct `ptr` (of type `type`) present, and set? */
-#define GRAFT_HAS(ptr, type, member)                                                            \
-  ((ptr) != NULL &&                                                                             \
+#define GRAFT_HAS(ptr, type, member)                                                          \
+  ((ptr) != NULL &&                                                                           \
    (ptr)->hdr.struct_size >= offsetof(type, member) + sizeof(((const type *)NULL)->member) && \
    (ptr)->member != 0)
 
@@ -72,8 +72,8 @@ typedef int32_t graft_status;
 #define GRAFT_E_INVALID_ARGUMENT (-1) /* the caller's data is wrong; the message says what was expected */
 #define GRAFT_E_UNSUPPORTED (-2)      /* right, but not offered here */
 #define GRAFT_E_OUT_OF_MEMORY (-3)
-#define GRAFT_E_CANCELLED (-4)        /* the host asked to stop */
-#define GRAFT_E_INTERNAL (-5)         /* a defect of the callee; unknown codes count as this one */
+#define GRAFT_E_CANCELLED (-4) /* the host asked to stop */
+#define GRAFT_E_INTERNAL (-5)  /* a defect of the callee; unknown codes count as this one */
 
 /* The caller provides `text` of `capacity` bytes; the callee writes a message, cut to capacity - 1 and terminated,
  * and sets `length` to what it wrote (without the terminator). */
@@ -90,7 +90,8 @@ typedef struct graft_sink {
 } graft_sink;
 
 typedef struct graft_tensor_ *graft_tensor; /* opaque, reference-counted by the host; see tensor.h */
-typedef struct graft_instance_ graft_instance; /* opaque, owned by the plugin: what a component's create made */
+typedef struct graft_instance_
+    graft_instance; /* opaque, owned by the plugin: what a component's create made */
 
 /* ---- dtypes and devices ------------------------------------------------------------------------------------------ */
 
@@ -119,7 +120,8 @@ typedef struct graft_instance_ graft_instance; /* opaque, owned by the plugin: w
 #define GRAFT_STRING 5u  /* u.str */
 #define GRAFT_INTS 6u    /* u.ints, count elements */
 #define GRAFT_FLOATS 7u  /* u.floats, count elements */
-#define GRAFT_TENSORS 8u /* u.tensors, count elements; NULL stands for an absent optional tensor. Argument only */
+#define GRAFT_TENSORS \
+  8u /* u.tensors, count elements; NULL stands for an absent optional tensor. Argument only */
 #define GRAFT_DTYPE 9u   /* u.i, a dtype code of above */
 #define GRAFT_DEVICE 10u /* u.i, a device code; count is the device index */
 #define GRAFT_BOOLS 11u  /* u.ints, count elements of 0 or 1 */

@@ -21,9 +21,9 @@ extern "C" {
 /* A piece of the forward pass. Segments nest: a parent is declared before its children. */
 typedef struct graft_segment_info {
   graft_hdr hdr;
-  graft_str name;        /* such as "language.layers.3" or "language.layers.3.attn" */
-  int32_t parent;        /* index of the enclosing segment, -1 at the top */
-  int32_t component;     /* GRAFT_COMPONENT_* */
+  graft_str name;            /* such as "language.layers.3" or "language.layers.3.attn" */
+  int32_t parent;            /* index of the enclosing segment, -1 at the top */
+  int32_t component;         /* GRAFT_COMPONENT_* */
   uint64_t activation_bytes; /* kept for backward if the segment is not recomputed, its children included */
   uint64_t input_bytes;      /* kept if it is */
   uint64_t forward_flops;    /* one more forward, if it is */

@@ -37,8 +37,8 @@ typedef struct graft_param_decl {
   uint32_t properties; /* GRAFT_PARAM_* */
   const int64_t *sizes;
   uint32_t rank;
-  int32_t component; /* GRAFT_COMPONENT_* */
-  int32_t tied_to;   /* index of another parameter if GRAFT_PARAM_TIED, else -1 */
+  int32_t component;   /* GRAFT_COMPONENT_* */
+  int32_t tied_to;     /* index of another parameter if GRAFT_PARAM_TIED, else -1 */
   int32_t random_init; /* GRAFT_RANDOM_*: how model.init=random fills it */
   double random_std;   /* of GRAFT_RANDOM_NORMAL; usually initializer_range of config.json */
 } graft_param_decl;
@@ -55,9 +55,9 @@ typedef struct graft_site_decl {
 /* Costs are linear in tokens, attention scores aside: enough to compare segments. */
 typedef struct graft_segment_decl {
   graft_hdr hdr;
-  graft_str name;    /* "language.layers.3", "language.layers.3.attn", "vision.blocks.0" */
-  int32_t parent;    /* index of the enclosing segment, declared before; -1 at the top */
-  int32_t component; /* GRAFT_COMPONENT_* */
+  graft_str name;                       /* "language.layers.3", "language.layers.3.attn", "vision.blocks.0" */
+  int32_t parent;                       /* index of the enclosing segment, declared before; -1 at the top */
+  int32_t component;                    /* GRAFT_COMPONENT_* */
   uint64_t activation_values_per_token; /* elements kept for backward, children included */
   uint64_t input_values_per_token;      /* elements of the segment's inputs */
   uint64_t flops_per_token;
@@ -71,15 +71,16 @@ typedef struct graft_family_desc {
   uint32_t n_params;
   uint32_t n_sites;
   uint32_t n_segments;
-  int32_t head_site; /* the site that turns hidden states into logits */
+  int32_t head_site;  /* the site that turns hidden states into logits */
   int64_t vocab_size; /* rows of the head */
   int64_t hidden_size;
-  uint32_t n_attention_layers; /* of the decoder: `layer` of graft_exec.attention lies below it */
-  uint32_t position_rank;      /* rows of the position ids: 1, or 3 for multimodal RoPE */
+  uint32_t n_attention_layers;    /* of the decoder: `layer` of graft_exec.attention lies below it */
+  uint32_t position_rank;         /* rows of the position ids: 1, or 3 for multimodal RoPE */
   const int64_t *image_token_ids; /* ids that stand for image features: never sampled */
   uint32_t n_image_token_ids;
-  int32_t grounding_space;    /* GRAFT_SPACE_*: how this family writes boxes by itself */
-  graft_str grounding_format; /* a sentence and an example of that format, for contract checks; may be empty */
+  int32_t grounding_space; /* GRAFT_SPACE_*: how this family writes boxes by itself */
+  graft_str
+      grounding_format; /* a sentence and an example of that format, for contract checks; may be empty */
 } graft_family_desc;
 
 /* The texts of a Hugging Face directory. Absent files are empty. */
@@ -110,10 +111,11 @@ typedef struct graft_image {
 /* An image as the vision encoder takes it. */
 typedef struct graft_pixels {
   graft_hdr hdr;
-  graft_tensor values;      /* float32; the leading dimension counts patches. Owned by the receiver of preprocess() */
-  int64_t grid[3];          /* frames, patch rows, patch columns (family-specific use) */
-  int64_t n_tokens;         /* prompt tokens that the image takes */
-  int64_t processed_width;  /* pixels after resize */
+  graft_tensor
+      values;       /* float32; the leading dimension counts patches. Owned by the receiver of preprocess() */
+  int64_t grid[3];  /* frames, patch rows, patch columns (family-specific use) */
+  int64_t n_tokens; /* prompt tokens that the image takes */
+  int64_t processed_width; /* pixels after resize */
   int64_t processed_height;
 } graft_pixels;
 
@@ -131,7 +133,8 @@ typedef struct graft_attention {
   double scale;   /* of the scores, usually head_dim^-0.5 */
   int32_t mode;   /* GRAFT_ATTEND_* */
   int32_t layer;  /* of the decoder; unused for blocks */
-  const int64_t *block_ends; /* GRAFT_ATTEND_BLOCKS: [n_blocks] end offsets, ascending, the last one is T; copied */
+  const int64_t
+      *block_ends; /* GRAFT_ATTEND_BLOCKS: [n_blocks] end offsets, ascending, the last one is T; copied */
   uint64_t n_blocks;
 } graft_attention;
 
@@ -139,23 +142,24 @@ struct graft_exec;
 
 /* The body of a segment: computes `out` from `in` and nothing else but parameters; may run a second time, on an autograd
  * thread, after the forward pass returned. `tag` is what the caller of segment() gave. [worker][engine] */
-typedef graft_status (*graft_segment_body)(graft_instance *instance, const struct graft_exec *exec, uint64_t tag,
-                                           const graft_tensor *in, uint32_t n_in, graft_tensor *out, uint32_t n_out,
-                                           graft_error *error);
+typedef graft_status (*graft_segment_body)(graft_instance *instance, const struct graft_exec *exec,
+                                           uint64_t tag, const graft_tensor *in, uint32_t n_in,
+                                           graft_tensor *out, uint32_t n_out, graft_error *error);
 
 /* Valid during the call that received it. All slots [worker][engine]; results belong to the caller. */
 typedef struct graft_exec {
   graft_hdr hdr;
   void *context;
   /* A base parameter, in the dtype to compute with. Borrowed: not to be released. */
-  graft_status (*param)(const struct graft_exec *exec, uint32_t index, graft_tensor *borrowed, graft_error *error);
+  graft_status (*param)(const struct graft_exec *exec, uint32_t index, graft_tensor *borrowed,
+                        graft_error *error);
   /* y = the linear layer of `site` applied to x [T, in_features], with whatever the PEFT strategy adds. */
   graft_status (*linear)(const struct graft_exec *exec, uint32_t site, graft_tensor x, graft_tensor *y,
                          graft_error *error);
   /* Runs `body` as the segment `index` of the declarations. */
-  graft_status (*segment)(const struct graft_exec *exec, uint32_t index, graft_segment_body body, uint64_t tag,
-                          const graft_tensor *in, uint32_t n_in, graft_tensor *out, uint32_t n_out,
-                          graft_error *error);
+  graft_status (*segment)(const struct graft_exec *exec, uint32_t index, graft_segment_body body,
+                          uint64_t tag, const graft_tensor *in, uint32_t n_in, graft_tensor *out,
+                          uint32_t n_out, graft_error *error);
   /* *out [T, n_heads, head_dim] */
   graft_status (*attention)(const struct graft_exec *exec, const graft_attention *args, graft_tensor *out,
                             graft_error *error);
@@ -192,11 +196,12 @@ typedef struct graft_model_family {
   /* [worker] Position ids of a prompt of n expanded ids: positions [position_rank, n], and *next, the position of the
    * first token after it (all rows alike, one more for each further token). */
   graft_status (*positions)(graft_instance *instance, const int64_t *ids, uint64_t n,
-                            const graft_pixels *const *images, uint32_t n_images, int64_t *positions, int64_t *next,
-                            graft_error *error);
+                            const graft_pixels *const *images, uint32_t n_images, int64_t *positions,
+                            int64_t *next, graft_error *error);
   /* [worker] Vision encoder and projector over all images, one after the other: *out [sum of n_tokens, hidden_size]. */
-  graft_status (*encode_images)(graft_instance *instance, const graft_exec *exec, const graft_pixels *const *images,
-                                uint32_t n_images, graft_tensor *out, graft_error *error);
+  graft_status (*encode_images)(graft_instance *instance, const graft_exec *exec,
+                                const graft_pixels *const *images, uint32_t n_images, graft_tensor *out,
+                                graft_error *error);
   /* [worker] Embedding, decoder blocks and final norm: *hidden [T, hidden_size], ready for the head. */
   graft_status (*decode)(graft_instance *instance, const graft_exec *exec, const graft_decode *args,
                          graft_tensor *hidden, graft_error *error);

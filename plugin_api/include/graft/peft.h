@@ -52,10 +52,10 @@ typedef struct graft_peft_param {
   graft_str name; /* as PEFT's files write it after the module path, such as "lora_A.weight" */
   const int64_t *sizes;
   uint32_t rank;
-  int32_t dtype; /* GRAFT_DTYPE_DEFAULT: the host's choice, float32 */
-  int32_t init;  /* GRAFT_INIT_* */
+  int32_t dtype;      /* GRAFT_DTYPE_DEFAULT: the host's choice, float32 */
+  int32_t init;       /* GRAFT_INIT_* */
   int32_t is_trained; /* 0: saved with the adapter but frozen */
-  double init_scale; /* a of the list above */
+  double init_scale;  /* a of the list above */
 } graft_peft_param;
 
 /* The base layer, callable from within linear(). The handle is valid during that call only. */
@@ -63,7 +63,8 @@ typedef struct graft_base_linear {
   graft_hdr hdr;
   void *context;
   /* [worker][engine] y = x Wᵀ + b for x of shape [..., in_features]; the receiver owns *y. */
-  graft_status (*forward)(const struct graft_base_linear *base, graft_tensor x, graft_tensor *y, graft_error *error);
+  graft_status (*forward)(const struct graft_base_linear *base, graft_tensor x, graft_tensor *y,
+                          graft_error *error);
   /* The base weight [out_features, in_features], borrowed for the call. */
   graft_status (*weight)(const struct graft_base_linear *base, graft_tensor *borrowed, graft_error *error);
 } graft_base_linear;
@@ -85,22 +86,25 @@ typedef struct graft_peft {
   graft_status (*plan_site)(graft_instance *instance, const graft_site *site,
                             const graft_peft_param *const **params, uint32_t *n, graft_error *error);
   /* [control] Writes 1 to *is_trained if this base parameter is trained itself. NULL slot: all are frozen. */
-  graft_status (*plan_base_param)(graft_instance *instance, const graft_base_param *param, int32_t *is_trained,
-                                  graft_error *error);
+  graft_status (*plan_base_param)(graft_instance *instance, const graft_base_param *param,
+                                  int32_t *is_trained, graft_error *error);
   /* [worker][engine] The layer's output *y [T, out_features] with the strategy applied. Called for sites with parameters
    * only. At initialisation it equals the base layer's output, unless the strategy documents otherwise. */
-  graft_status (*linear)(graft_instance *instance, const graft_peft_call *call, graft_tensor *y, graft_error *error);
+  graft_status (*linear)(graft_instance *instance, const graft_peft_call *call, graft_tensor *y,
+                         graft_error *error);
   /* [worker] The weight [out_features, in_features] of a plain linear layer that equals linear() in evaluation mode.
    * NULL slot: cannot be merged. `weight` and `params` are float32. */
   graft_status (*merge)(graft_instance *instance, const graft_site *site, graft_tensor weight,
-                        const graft_tensor *params, uint32_t n_params, graft_tensor *merged, graft_error *error);
+                        const graft_tensor *params, uint32_t n_params, graft_tensor *merged,
+                        graft_error *error);
   /* [control] Writes the strategy's own fields of PEFT's adapter_config.json as one JSON object, "peft_type" among them. The
    * host adds target_modules and what is common to all methods. NULL slot: no PEFT counterpart, the host writes fields of its
    * own that only it reads. A strategy that trains base parameters is saved as a whole model instead. */
   graft_status (*export_config)(graft_instance *instance, const graft_sink *json, graft_error *error);
   /* [control] Without an instance. Turns a given adapter_config.json into this component's parameters (a JSON object), or
    * fails with GRAFT_E_UNSUPPORTED if the file is of another method or uses an option that is not offered. */
-  graft_status (*import_config)(graft_str adapter_config_json, const graft_sink *params_json, graft_error *error);
+  graft_status (*import_config)(graft_str adapter_config_json, const graft_sink *params_json,
+                                graft_error *error);
 } graft_peft;
 
 #ifdef __cplusplus

@@ -26,8 +26,10 @@ extern "C" {
 #define GRAFT_THREAD_SERIAL 2u       /* one call per library at a time */
 
 /* graft_manifest.tier */
-#define GRAFT_TIER_PORTABLE 1u /* links nothing of LibTorch; works with every host of this ABI major version */
-#define GRAFT_TIER_NATIVE 2u   /* links LibTorch; needs a host with an equal build fingerprint, and the user's consent */
+#define GRAFT_TIER_PORTABLE \
+  1u /* links nothing of LibTorch; works with every host of this ABI major version */
+#define GRAFT_TIER_NATIVE \
+  2u /* links LibTorch; needs a host with an equal build fingerprint, and the user's consent */
 
 /* One thing that a user can name in a configuration. Constant, lives as long as the process. */
 typedef struct graft_component {

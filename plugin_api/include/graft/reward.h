@@ -21,18 +21,19 @@ extern "C" {
  * writes, before training. */
 typedef struct graft_output_contract {
   graft_hdr hdr;
-  graft_str format;  /* one sentence for people, such as "<think>…</think><answer>[x1, y1, x2, y2]</answer>" */
-  graft_str example; /* a completion that gets the full score for some solution */
+  graft_str format; /* one sentence for people, such as "<think>…</think><answer>[x1, y1, x2, y2]</answer>" */
+  graft_str example;        /* a completion that gets the full score for some solution */
   int32_t coordinate_space; /* GRAFT_SPACE_* of the boxes it reads */
   uint32_t reserved;
 } graft_output_contract;
 
 typedef struct graft_reward_desc {
   graft_hdr hdr;
-  const graft_str *score_names; /* one per score of an item: [a-z0-9_]+; a single score usually has the reward's name */
-  uint32_t n_scores;            /* >= 1 */
-  uint32_t properties;          /* GRAFT_REWARD_* */
-  double minimum;               /* all scores lie in [minimum, maximum]; infinities allowed */
+  const graft_str
+      *score_names;  /* one per score of an item: [a-z0-9_]+; a single score usually has the reward's name */
+  uint32_t n_scores; /* >= 1 */
+  uint32_t properties; /* GRAFT_REWARD_* */
+  double minimum;      /* all scores lie in [minimum, maximum]; infinities allowed */
   double maximum;
   const graft_output_contract *contract; /* NULL: any text */
 } graft_reward_desc;
@@ -74,16 +75,18 @@ typedef struct graft_reward_batch {
 
 /* ---- scores ------------------------------------------------------------------------------------------------------- */
 
-#define GRAFT_SCORE_OK 0          /* the scores are valid */
-#define GRAFT_SCORE_NO_OPINION 1  /* the reward does not apply; the item is left out of its group's statistics */
-#define GRAFT_SCORE_UNPARSABLE 2  /* scored (usually with the minimum) because the format was not found: the scores count */
-#define GRAFT_SCORE_ERROR 3       /* could not be scored; like no opinion, but counted and reported */
-#define GRAFT_SCORE_TIMEOUT 4     /* likewise */
+#define GRAFT_SCORE_OK 0 /* the scores are valid */
+#define GRAFT_SCORE_NO_OPINION \
+  1 /* the reward does not apply; the item is left out of its group's statistics */
+#define GRAFT_SCORE_UNPARSABLE \
+  2 /* scored (usually with the minimum) because the format was not found: the scores count */
+#define GRAFT_SCORE_ERROR 3   /* could not be scored; like no opinion, but counted and reported */
+#define GRAFT_SCORE_TIMEOUT 4 /* likewise */
 
 /* Where score() puts its results; arrays belong to the host. Before the call all scores are 0 and all statuses OK. */
 typedef struct graft_reward_result {
   graft_hdr hdr;
-  double *scores;   /* [n_items, n_scores], row-major, finite */
+  double *scores;    /* [n_items, n_scores], row-major, finite */
   int32_t *statuses; /* [n_items], GRAFT_SCORE_* */
   void *context;
   /* [worker] Optional short reason for one item's score or status; the host copies it. */
@@ -95,8 +98,8 @@ typedef struct graft_reward {
   /* [control] Constant while the instance lives. */
   graft_status (*describe)(graft_instance *instance, const graft_reward_desc **out, graft_error *error);
   /* [worker] Scores a whole batch. Equal items get equal scores in any order and company, unless declared otherwise. */
-  graft_status (*score)(graft_instance *instance, const graft_reward_batch *batch, const graft_reward_result *result,
-                        graft_error *error);
+  graft_status (*score)(graft_instance *instance, const graft_reward_batch *batch,
+                        const graft_reward_result *result, graft_error *error);
 } graft_reward;
 
 #ifdef __cplusplus

@@ -54,12 +54,12 @@ typedef struct graft_tensor_data {
   graft_hdr hdr;
   const graft_host *host;
   /* [any] Fills *out up to out->hdr.struct_size bytes, which the caller has set. */
-  graft_status (*describe)(const struct graft_tensor_data *service, graft_tensor tensor, graft_tensor_info *out,
-                           graft_error *error);
+  graft_status (*describe)(const struct graft_tensor_data *service, graft_tensor tensor,
+                           graft_tensor_info *out, graft_error *error);
   /* [any] Makes a contiguous CPU tensor of `sizes` and copies `data` into it (row-major); with data NULL the elements are
    * zero. */
-  graft_status (*create)(const struct graft_tensor_data *service, int32_t dtype, const int64_t *sizes, uint32_t rank,
-                         const void *data, graft_tensor *out, graft_error *error);
+  graft_status (*create)(const struct graft_tensor_data *service, int32_t dtype, const int64_t *sizes,
+                         uint32_t rank, const void *data, graft_tensor *out, graft_error *error);
 } graft_tensor_data;
 
 /* A backward of the plugin's own. The host calls drop exactly once, on any thread, when the node is gone. */
@@ -69,8 +69,9 @@ typedef struct graft_backward {
   /* [engine] saved: the tensors given to attach, borrowed. grad_out[i] may be NULL (zero). Writes grad_in[i] for each
    * differentiable input, NULL for none; the host owns what was written. Grad mode is off unless the host is building a
    * graph of the backward. */
-  graft_status (*backward)(void *user, const graft_tensor *saved, uint32_t n_saved, const graft_tensor *grad_out,
-                           uint32_t n_out, graft_tensor *grad_in, uint32_t n_in, graft_error *error);
+  graft_status (*backward)(void *user, const graft_tensor *saved, uint32_t n_saved,
+                           const graft_tensor *grad_out, uint32_t n_out, graft_tensor *grad_in, uint32_t n_in,
+                           graft_error *error);
   void (*drop)(void *user);
 } graft_backward;
 

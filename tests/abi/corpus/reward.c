@@ -61,7 +61,8 @@
 #define NAME "corpus_one"
 #endif
 #ifndef SCHEMA
-#define SCHEMA "{\"type\": \"object\", \"properties\": {\"bonus\": {\"type\": \"number\", \"default\": 0.25}}}"
+#define SCHEMA \
+  "{\"type\": \"object\", \"properties\": {\"bonus\": {\"type\": \"number\", \"default\": 0.25}}}"
 #endif
 #ifndef THREAD_CLASS
 #define THREAD_CLASS GRAFT_THREAD_PER_INSTANCE
@@ -100,8 +101,8 @@ static graft_status describe(graft_instance *instance, const graft_reward_desc *
 }
 
 /* 0.5 for any text, plus the bonus for an empty one. */
-static graft_status score(graft_instance *instance, const graft_reward_batch *batch, const graft_reward_result *result,
-                          graft_error *error) {
+static graft_status score(graft_instance *instance, const graft_reward_batch *batch,
+                          const graft_reward_result *result, graft_error *error) {
   uint64_t i;
   (void)error;
   for (i = 0; i < batch->n_items; ++i) {
@@ -121,8 +122,8 @@ static graft_status say(graft_error *error, graft_status status, const char *tex
   return status;
 }
 
-static graft_status create(const graft_component *self, const graft_host *host, graft_str params, graft_instance **out,
-                           graft_error *error) {
+static graft_status create(const graft_component *self, const graft_host *host, graft_str params,
+                           graft_instance **out, graft_error *error) {
   static const char key[] = "\"bonus\":";
   double bonus = -1.0;
   uint64_t i;
@@ -147,7 +148,9 @@ static graft_status create(const graft_component *self, const graft_host *host, 
   return GRAFT_OK;
 }
 
-static void destroy(graft_instance *instance) { free(instance); }
+static void destroy(graft_instance *instance) {
+  free(instance);
+}
 
 static const void *get_interface(const graft_component *self, graft_str id) {
   static const char known[] = GRAFT_INTERFACE_REWARD;
@@ -155,15 +158,27 @@ static const void *get_interface(const graft_component *self, graft_str id) {
   return id.len == sizeof(known) - 1 && memcmp(id.ptr, known, id.len) == 0 ? &vtable : NULL;
 }
 
-static const graft_component first = {{(uint32_t)(COMPONENT_SIZE), 0}, GRAFT_STR(KIND),     GRAFT_STR(NAME),
-                                      GRAFT_STR("1.2.3"),              GRAFT_STR("a reward for tests"),
-                                      GRAFT_STR(SCHEMA),               THREAD_CLASS,        RESERVED,
-                                      CREATE,                          DESTROY,             GET_INTERFACE};
-static const graft_component second = {GRAFT_HDR(graft_component),      GRAFT_STR(GRAFT_KIND_REWARD),
-                                       GRAFT_STR("corpus_two"),         GRAFT_STR("1.0.0"),
-                                       GRAFT_STR("another one"),        GRAFT_STR(SCHEMA),
-                                       GRAFT_THREAD_PER_INSTANCE,       0,
-                                       create,                          destroy,
+static const graft_component first = {{(uint32_t)(COMPONENT_SIZE), 0},
+                                      GRAFT_STR(KIND),
+                                      GRAFT_STR(NAME),
+                                      GRAFT_STR("1.2.3"),
+                                      GRAFT_STR("a reward for tests"),
+                                      GRAFT_STR(SCHEMA),
+                                      THREAD_CLASS,
+                                      RESERVED,
+                                      CREATE,
+                                      DESTROY,
+                                      GET_INTERFACE};
+static const graft_component second = {GRAFT_HDR(graft_component),
+                                       GRAFT_STR(GRAFT_KIND_REWARD),
+                                       GRAFT_STR("corpus_two"),
+                                       GRAFT_STR("1.0.0"),
+                                       GRAFT_STR("another one"),
+                                       GRAFT_STR(SCHEMA),
+                                       GRAFT_THREAD_PER_INSTANCE,
+                                       0,
+                                       create,
+                                       destroy,
                                        get_interface};
 static const graft_component *const components[] = {FIRST, &second};
 static const graft_library library = {{(uint32_t)(LIBRARY_SIZE), 0}, COMPONENTS, N_COMPONENTS};
@@ -189,21 +204,32 @@ static graft_status init(const graft_host *host, const graft_library **out, graf
 }
 
 #ifdef CONSTRUCTOR
-__attribute__((constructor)) static void constructor(void) { CONSTRUCTOR; }
+__attribute__((constructor)) static void constructor(void) {
+  CONSTRUCTOR;
+}
 #endif
 
 #ifdef UNDEFINED_SYMBOL
 void no_such_function_anywhere(void);
 void calls_undefined(void);
-void calls_undefined(void) { no_such_function_anywhere(); }
+void calls_undefined(void) {
+  no_such_function_anywhere();
+}
 #endif
 
 #if defined(ENTRY_IS_DATA)
 GRAFT_EXPORT const uint64_t graft_entry_data[64] __asm__(GRAFT_ENTRY_SYMBOL) = {1};
 #elif !defined(NO_ENTRY)
-static const graft_manifest manifest = {
-    MAGIC, {(uint32_t)(MANIFEST_SIZE), MANIFEST_FLAGS}, MAJOR, MINOR, MINOR_MIN, TIER, GRAFT_STR(LIBRARY_NAME),
-    GRAFT_STR("0.1.0"), {NULL, 0}, INIT};
+static const graft_manifest manifest = {MAGIC,
+                                        {(uint32_t)(MANIFEST_SIZE), MANIFEST_FLAGS},
+                                        MAJOR,
+                                        MINOR,
+                                        MINOR_MIN,
+                                        TIER,
+                                        GRAFT_STR(LIBRARY_NAME),
+                                        GRAFT_STR("0.1.0"),
+                                        {NULL, 0},
+                                        INIT};
 
 const graft_manifest *graft_plugin_manifest_v1(void) {
 #ifdef ENTRY_RETURNS_NULL

@@ -44,7 +44,9 @@ static graft_status create(const graft_component *self, const graft_host *host, 
   return GRAFT_OK;
 }
 
-static void destroy(graft_instance *instance) { free(instance); }
+static void destroy(graft_instance *instance) {
+  free(instance);
+}
 
 static graft_status describe(graft_instance *instance, const graft_reward_desc **out, graft_error *error) {
   static const graft_str names[] = {GRAFT_STR("brevity")};
@@ -97,7 +99,7 @@ static graft_status init(const graft_host *host, const graft_library **out, graf
 
 const graft_manifest *graft_plugin_manifest_v1(void) {
   static const graft_manifest manifest = {
-      GRAFT_MAGIC,          GRAFT_HDR(graft_manifest), GRAFT_ABI_MAJOR,    GRAFT_ABI_MINOR, 0,
+      GRAFT_MAGIC,         GRAFT_HDR(graft_manifest), GRAFT_ABI_MAJOR,    GRAFT_ABI_MINOR, 0,
       GRAFT_TIER_PORTABLE, GRAFT_STR("brevity"),      GRAFT_STR("1.0.0"), GRAFT_STR(""),   init};
   return &manifest;
 }

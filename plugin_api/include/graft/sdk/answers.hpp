@@ -32,7 +32,8 @@ inline std::optional<std::string_view> last_tagged(std::string_view text, std::s
 namespace internal {
 
 inline void skip_spaces(std::string_view text, std::size_t& at) {
-  while (at < text.size() && (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r')) ++at;
+  while (at < text.size() && (text[at] == ' ' || text[at] == '\n' || text[at] == '\t' || text[at] == '\r'))
+    ++at;
 }
 
 // Reads "n, n, n, n]" from just behind a bracket.
@@ -71,8 +72,8 @@ inline double box_iou(const BoxCorners& a, const BoxCorners& b) {
 }
 
 // Names of GRAFT_SPACE_* for parameters, in that order from GRAFT_SPACE_ORIGINAL_PIXELS on.
-inline constexpr std::array<std::string_view, 4> kSpaceNames = {"original_pixels", "processed_pixels", "per_mille",
-                                                                "unit"};
+inline constexpr std::array<std::string_view, 4> kSpaceNames = {"original_pixels", "processed_pixels",
+                                                                "per_mille", "unit"};
 
 // GRAFT_SPACE_* of a name of kSpaceNames; GRAFT_SPACE_NONE for another word.
 inline std::int32_t space_from_name(std::string_view name) {
@@ -91,7 +92,8 @@ inline std::optional<BoxCorners> to_original_pixels(const BoxCorners& box, std::
   } else if (space == GRAFT_SPACE_PER_MILLE) {
     from_width = from_height = 1000.0;
   }
-  if (from_width <= 0 || from_height <= 0 || size.original_width <= 0 || size.original_height <= 0) return std::nullopt;
+  if (from_width <= 0 || from_height <= 0 || size.original_width <= 0 || size.original_height <= 0)
+    return std::nullopt;
   const double x = static_cast<double>(size.original_width) / from_width;
   const double y = static_cast<double>(size.original_height) / from_height;
   return BoxCorners{box[0] * x, box[1] * y, box[2] * x, box[3] * y};

@@ -63,7 +63,7 @@ bool selects_exactly(const TargetModules& targets, const std::set<std::string>& 
 // The largest parts of the model that hold `module` but nothing adapted.
 std::string unadapted_root(const std::string& module, const std::set<std::string>& adapted) {
   for (auto dot = module.find('.'); dot != std::string::npos; dot = module.find('.', dot + 1)) {
-    const auto root = module.substr(0, dot);
+    auto root = module.substr(0, dot);
     if (std::none_of(adapted.begin(), adapted.end(), [&](const auto& name) { return is_within(name, root); }))
       return root;
   }
@@ -157,7 +157,7 @@ TargetModules describe_targets(const Names& adapted_list, const Names& module_li
   return {{adapted.begin(), adapted.end()}, ""};
 }
 
-nlohmann::json adapter_config(nlohmann::json own, const std::string& base_model,
+nlohmann::json adapter_config(const nlohmann::json& own, const std::string& base_model,
                               const TargetModules& targets) {
   nlohmann::json config = {
       {"auto_mapping", nullptr},    {"base_model_name_or_path", base_model},

@@ -28,7 +28,7 @@ struct TargetModules {
                                                        const std::vector<std::string>& others);
 
 // `own`, the strategy's fields, together with those that all methods share.
-[[nodiscard]] nlohmann::json adapter_config(nlohmann::json own, const std::string& base_model,
+[[nodiscard]] nlohmann::json adapter_config(const nlohmann::json& own, const std::string& base_model,
                                             const TargetModules& targets);
 
 // Reads `<directory>/adapter_config.json`. UserError if it is missing or no JSON object.

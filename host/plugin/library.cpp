@@ -142,7 +142,7 @@ Cache& cache() {
 
 std::filesystem::path canonical_plugin_path(const std::filesystem::path& file) {
   std::error_code error;
-  const std::filesystem::path path = std::filesystem::canonical(file, error);
+  std::filesystem::path path = std::filesystem::canonical(file, error);
   if (error) throw support::PluginError(cat("plugin ", file, ": cannot be opened: ", error.message()));
   if (!std::filesystem::is_regular_file(path, error)) {
     throw support::PluginError(cat("plugin ", file, ": is not a regular file, expected a shared library"));

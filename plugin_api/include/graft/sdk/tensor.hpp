@@ -262,6 +262,7 @@ class GradMode {
   ~GradMode() { set(before_); }
   GradMode(const GradMode&) = delete;
   GradMode& operator=(const GradMode&) = delete;
+  [[nodiscard]] bool was_enabled() const { return before_ != 0; }
 
  private:
   static std::int32_t set(std::int32_t enabled) {

@@ -58,6 +58,7 @@ class CheckContext {
     }
     finish(name, CheckFinding::Level::kFail, problem);
   }
+  // Passes with an empty detail.
   void warn(const std::string& name, const std::string& detail) {
     finish(name, CheckFinding::Level::kWarn, detail);
   }
@@ -90,6 +91,8 @@ std::vector<std::string> hostile_texts(support::KeyedRandom random);
 void check_reward(CheckContext& context);
 void check_checkpoint_policy(CheckContext& context);
 void check_peft(CheckContext& context);
+void check_peft_tensors(CheckContext& context,
+                        const Instance& peft);  // nothing if the host offers no tensors
 void check_model_family(CheckContext& context);
 
 }  // namespace graft::plugin

@@ -172,7 +172,10 @@ void check_peft(CheckContext& context) {
   const std::shared_ptr<Instance> peft = default_instance(context);
   if (peft == nullptr) return;
   const graft_peft& table = vtable(context.component);
-  if (table.plan_site != nullptr) context.check("sites", [&] { return check_plan_site(context, *peft); });
+  if (table.plan_site != nullptr) {
+    context.check("sites", [&] { return check_plan_site(context, *peft); });
+    check_peft_tensors(context, *peft);
+  }
   if (table.plan_base_param != nullptr) {
     context.check("base parameters", [&] { return check_plan_base_param(context, *peft); });
   }

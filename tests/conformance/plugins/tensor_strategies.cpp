@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// PEFT strategies whose tables are sound but whose tensors are not. Only a host with tensors finds out.
+#include <graft/sdk/peft.hpp>
+
+namespace {
+
+struct WrongMerge : graft::Peft {
+  static constexpr auto name = "wrong_merge";
+  std::vector<graft::PeftParam> plan_site(const graft::Site& site) override {
+    return {{"scale", {site.out_features()}, graft::Init::ones()}};
+  }
+  graft::Tensor linear(const graft::LinearCall& call) override { return call.base(call.x()) * call.param(0); }
+  graft::Tensor merge(const graft::Site&, const graft::Tensor& weight,
+                      const std::vector<graft::Tensor>&) override {
+    return weight;
+  }
+};
+
+struct StartsElsewhere : graft::Peft {
+  static constexpr auto name = "starts_elsewhere";
+  std::vector<graft::PeftParam> plan_site(const graft::Site& site) override {
+    return {{"scale", {site.out_features()}, graft::Init::zeros()}};
+  }
+  graft::Tensor linear(const graft::LinearCall& call) override { return call.base(call.x()) * call.param(0); }
+};
+
+}  // namespace
+
+GRAFT_PLUGIN(WrongMerge, StartsElsewhere);

@@ -33,11 +33,11 @@ class Section {
   [[nodiscard]] std::string string(std::string_view key, std::string_view fallback) const {
     return find(key) != nullptr ? read(key, &Json::as_string) : std::string(fallback);
   }
-  [[nodiscard]] std::vector<double> numbers(std::string_view key, std::vector<double> fallback) const {
+  [[nodiscard]] std::vector<double> numbers(std::string_view key, const std::vector<double>& fallback) const {
     return find(key) != nullptr ? list(key, &Json::as_number) : fallback;
   }
   [[nodiscard]] std::vector<std::int64_t> integers(std::string_view key,
-                                                   std::vector<std::int64_t> fallback) const {
+                                                   const std::vector<std::int64_t>& fallback) const {
     return find(key) != nullptr ? list(key, &Json::as_int) : fallback;
   }
   // A count of things: 1 or more.

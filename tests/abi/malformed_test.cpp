@@ -134,7 +134,7 @@ TEST(Malformed, AFileThatIsNoLibraryIsRefused) {
   const std::string good = support::read_file(corpus("good"));
   EXPECT_NE(refusal(scratch.write("text.so", "#!/bin/sh\n")).find("cannot be loaded"), std::string::npos);
   EXPECT_NE(refusal(scratch.write("empty.so", "")).find("cannot be loaded"), std::string::npos);
-  for (const std::size_t permille : {5, 50, 100, 200, 300}) {
+  for (const std::size_t permille : {5U, 50U, 100U, 200U, 300U}) {
     const fs::path file = scratch.write("cut" + std::to_string(permille) + ".so",
                                         good.substr(0, good.size() * permille / 1000));
     // The code itself is cut here; debugging information lies behind it. The loader notices, or the process faults.

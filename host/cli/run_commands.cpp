@@ -33,7 +33,7 @@ namespace {
 // The arguments after the subcommand's name belong to the configuration, so that `key=value`, the familiar flags and their
 // errors are the same everywhere.
 void add_run_command(CLI::App& app, const char* name, const char* description, config::Command command,
-                     std::function<void(std::vector<std::string>)> body) {
+                     const std::function<void(std::vector<std::string>)>& body) {
   CLI::App* sub = app.add_subcommand(name, description)->prefix_command();
   sub->set_help_flag();
   sub->callback([sub, name, description, command, body] {
@@ -102,6 +102,7 @@ void run_generate(std::vector<std::string> args) {
     throw support::UserError(
         "graft generate needs one --prompt TEXT, and an --image FILE for each image of the prompt");
   }
+  args.insert(args.begin(), "rollout.num_generations=1");  // one completion unless the arguments say more
   const config::LoadedConfig loaded = load(std::move(args), config::kGenerate);
   const config::RunConfig& config = loaded.config;
   const train::Session session = train::open_inference(config);

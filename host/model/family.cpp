@@ -156,13 +156,14 @@ Family::Family(std::shared_ptr<plugin::Instance> instance)
   if (thread_class == GRAFT_THREAD_SERIAL) mutex_ = &serial;
 }
 
-std::shared_ptr<const Family> Family::open(plugin::Registry& registry, const std::string& name,
+std::shared_ptr<const Family> Family::open(plugin::Registry& registry, const OpenOptions& options,
                                            const ModelDirectory& directory,
                                            const text::Tokenizer& tokenizer) {
-  const plugin::Component component =
-      name == "auto" ? probe_all(registry, directory) : registry.find(GRAFT_KIND_MODEL_FAMILY, name);
-  const std::shared_ptr<Family> family(
-      new Family(registry.create(component, nlohmann::json::object(), "model.family")));
+  const plugin::Component component = options.family == "auto"
+                                          ? probe_all(registry, directory)
+                                          : registry.find(GRAFT_KIND_MODEL_FAMILY, options.family);
+  const std::shared_ptr<Family> family(new Family(
+      registry.create(component, nlohmann::json::parse(options.family_params), "model.family_params")));
   const std::string path = directory.path.string();
   graft_family_files files{};
   files.hdr = GRAFT_HDR(graft_family_files);

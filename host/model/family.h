@@ -40,10 +40,10 @@ struct Declarations {
 // A model family plugin opened on a directory.
 class Family {
  public:
-  // Picks the component (by name, or by asking each one's probe() for "auto"), makes an instance and opens
+  // Picks the component (options.family: by name, or by asking each one's probe() for "auto"), makes an instance and opens
   // it. Throws UserError for a checkpoint that no family reads or that the family refuses, PluginError for a
   // plugin's mistakes.
-  static std::shared_ptr<const Family> open(plugin::Registry& registry, const std::string& name,
+  static std::shared_ptr<const Family> open(plugin::Registry& registry, const OpenOptions& options,
                                             const ModelDirectory& directory,
                                             const text::Tokenizer& tokenizer);
 

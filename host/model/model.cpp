@@ -69,7 +69,7 @@ std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions
   const at::ScalarType dtype = dtype_of_name(options.dtype);
   ModelDirectory directory = read_directory(options);
   text::Tokenizer tokenizer = text::Tokenizer::load(directory.path / "tokenizer.json");
-  auto family = Family::open(registry, options.family, directory, tokenizer);
+  auto family = Family::open(registry, options, directory, tokenizer);
   Declarations declared = family->describe();
   std::vector<std::string> names = options.random_init
                                        ? random_weights(options.seed, dtype, declared.random, declared.params)

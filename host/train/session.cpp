@@ -48,6 +48,7 @@ std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const confi
   model::OpenOptions options;
   options.directory = config.model.path;
   options.family = config.model.family;
+  options.family_params = config.model.family_params.dump();
   options.dtype = config.model.dtype;
   options.random_init = config.model.init == "random";
   options.seed = static_cast<std::uint64_t>(config.seed);
@@ -101,12 +102,7 @@ Session open_inference(const config::RunConfig& config) {
 
 data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::DataConfig& options,
                            std::optional<std::int64_t> limit) {
-  data::Dataset dataset = data::load_samples(files, {options.strict, limit});
-  if (dataset.skipped > 0) {
-    support::log_warn(cat(dataset.skipped, " bad samples were left out of ",
-                          dataset.samples.size() + dataset.skipped, "; --strict makes them an error"));
-  }
-  return dataset;
+  return data::load_samples(files, {options.strict, limit});
 }
 
 }  // namespace graft::train

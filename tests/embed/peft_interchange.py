@@ -187,7 +187,6 @@ def main() -> None:
     parser.add_argument("--image", type=Path, required=True, help="image of the prompt")
     parser.add_argument("--tool", type=Path, required=True, help="the program adapter_logits")
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
     report = Report()
     with tempfile.TemporaryDirectory() as scratch:
         from_graft(arguments, Path(scratch), report)

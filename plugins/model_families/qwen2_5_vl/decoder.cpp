@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "family.h"
-#include "norm.h"
 #include "rotary.h"
 
 namespace qwen2_5_vl {
@@ -28,7 +27,7 @@ Tensor Family::decode(const Exec& exec, const graft::DecodeInput& input) const {
   for (std::size_t i = 0; i < layout_.layers.size(); ++i) {
     hidden = exec.segment<&Family::layer>(layout_.layers[i].segment, i, {hidden, rotation.cos, rotation.sin});
   }
-  return rms_norm(hidden, exec.param(layout_.final_norm), config_.text.rms_norm_eps);
+  return ops::rms_norm(hidden, exec.param(layout_.final_norm), config_.text.rms_norm_eps);
 }
 
 // in: hidden [T, D], cos, sin
@@ -46,7 +45,7 @@ Tensor Family::layer_attention(const Exec& exec, std::uint64_t index, const Tens
   const std::int64_t heads = text.n_heads, kv_heads = text.n_kv_heads, head_dim = text.head_dim;
   const Tensor hidden = in[0];
 
-  const Tensor x = rms_norm(hidden, exec.param(parts.input_norm), text.rms_norm_eps);
+  const Tensor x = ops::rms_norm(hidden, exec.param(parts.input_norm), text.rms_norm_eps);
   // Queries and keys turn alike, so they turn together.
   const Tensor qk = ops::cat({exec.linear(parts.q_proj, x), exec.linear(parts.k_proj, x)}, 1);
   const Tensor turned = rotate(ops::view(qk, {-1, heads + kv_heads, head_dim}), in[1], in[2]);
@@ -61,7 +60,7 @@ Tensor Family::layer_attention(const Exec& exec, std::uint64_t index, const Tens
 Tensor Family::layer_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const LayerParts& parts = layout_.layers[index];
   const Tensor hidden = in[0];
-  const Tensor x = rms_norm(hidden, exec.param(parts.post_attention_norm), config_.text.rms_norm_eps);
+  const Tensor x = ops::rms_norm(hidden, exec.param(parts.post_attention_norm), config_.text.rms_norm_eps);
   const Tensor gate = ops::silu(exec.linear(parts.gate_proj, x));
   return hidden + exec.linear(parts.down_proj, gate * exec.linear(parts.up_proj, x));
 }

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "family.h"
-#include "norm.h"
 #include "rotary.h"
 
 namespace qwen2_5_vl {
@@ -118,7 +117,7 @@ Tensor Family::vision_block(const Exec& exec, std::uint64_t index, const TensorL
   const Tensor ends = in[3];
   const DType dtype = hidden.dtype();
 
-  const Tensor normed = rms_norm(hidden, exec.param(parts.norm1), kNormEps);
+  const Tensor normed = ops::rms_norm(hidden, exec.param(parts.norm1), kNormEps);
   const Tensor qkv = ops::view(exec.linear(parts.qkv, normed), {-1, 3 * heads, head_dim});
   const auto [qk, v] = ops::split<2>(qkv, {2 * heads, heads}, 1);
   const Tensor turned = ops::to(rotate(ops::to(qk, DType::kFloat32), in[1], in[2]), dtype);
@@ -129,14 +128,14 @@ Tensor Family::vision_block(const Exec& exec, std::uint64_t index, const TensorL
                                             {end, end + ends.size(0)});
   const Tensor residual = hidden + exec.linear(parts.proj, ops::reshape(mixed, {-1, heads * head_dim}));
 
-  const Tensor x = rms_norm(residual, exec.param(parts.norm2), kNormEps);
+  const Tensor x = ops::rms_norm(residual, exec.param(parts.norm2), kNormEps);
   const Tensor gate = ops::silu(exec.linear(parts.gate_proj, x));
   return residual + exec.linear(parts.down_proj, gate * exec.linear(parts.up_proj, x));
 }
 
 // m² neighbouring patches become one token.
 Tensor Family::merge(const Exec& exec, const Tensor& hidden) const {
-  const Tensor normed = rms_norm(hidden, exec.param(layout_.merger_norm), kNormEps);
+  const Tensor normed = ops::rms_norm(hidden, exec.param(layout_.merger_norm), kNormEps);
   const Tensor joined = ops::view(normed, {-1, config_.vision.merge_unit() * config_.vision.hidden_size});
   return exec.linear(layout_.merger_out, ops::gelu(exec.linear(layout_.merger_in, joined)));
 }

@@ -189,7 +189,7 @@ bool is_temporary_name(const fs::path& path) {
   return at != std::string::npos && name.size() == at + kTemporaryMark.size() + 6;
 }
 
-AtomicDirectory::AtomicDirectory(fs::path target) : target_(without_trailing_slash(target)) {
+AtomicDirectory::AtomicDirectory(const fs::path& target) : target_(without_trailing_slash(target)) {
   make_directories(parent_of(target_));
   std::string name = cat(target_, kTemporaryMark, "XXXXXX");
   if (::mkdtemp(name.data()) == nullptr) fail("make the directory", target_);

@@ -45,7 +45,7 @@ bool is_temporary_name(const std::filesystem::path& path);
 class AtomicDirectory {
  public:
   // Makes the temporary directory, and the parents of `target` if they are missing.
-  explicit AtomicDirectory(std::filesystem::path target);
+  explicit AtomicDirectory(const std::filesystem::path& target);
   ~AtomicDirectory();
   AtomicDirectory(AtomicDirectory&& other) noexcept;
   AtomicDirectory& operator=(AtomicDirectory&&) = delete;

@@ -170,11 +170,11 @@ void draw_comparison(const std::filesystem::path& before, const std::filesystem:
   std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) {
     return a.second.iou - a.first.iou > b.second.iou - b.first.iou;
   });
-  // The middle of the order, not its end: typical samples rather than the luckiest.
+  // Spread evenly over the order rather than its lucky end.
   count = std::min(count, pairs.size());
-  const std::size_t begin = (pairs.size() - count) / 2;
   std::vector<image::Image> columns;
-  for (std::size_t i = begin; i < begin + count; ++i) {
+  for (std::size_t k = 0; k < count; ++k) {
+    const std::size_t i = (2 * k + 1) * pairs.size() / (2 * count);
     const image::Image top = panel(pairs[i].first, "before"), bottom = panel(pairs[i].second, "after");
     image::Image column =
         image::blank_image(std::max(top.width, bottom.width), top.height + bottom.height + 8, kPaper);

@@ -13,8 +13,8 @@ namespace graft::report {
                                             const std::vector<std::string>& titles);
 
 // A picture of `count` samples that both evaluations (samples.jsonl of `graft eval`) answered, before above after: each image
-// enlarged, the reference box green, the answer's box magenta, with its IoU. The samples are those in the middle when ordered by
-// gain, typical ones. Answers are read as pixels of the processed image.
+// enlarged, the reference box green, the answer's box magenta, with its IoU. The samples are spread evenly over the
+// order of gain. Answers are read as pixels of the processed image.
 void draw_comparison(const std::filesystem::path& before, const std::filesystem::path& after,
                      std::size_t count, const std::filesystem::path& png);
 

@@ -3,7 +3,7 @@
 # 2 strategies x 2 checkpoint policies x 3 reward sets from one build. Checkpointing changes nothing but memory and time: the
 # metrics of `none` and `full` are equal to the last digit shown. With a file name as third argument the table of README.md is
 # written there.
-table=${3:-}
+table=${3:+$(realpath -m "$3")}
 source "$(dirname "$0")/lib.sh"
 make_shapes data 64 6
 

@@ -3,8 +3,8 @@
 # that is removed at the end.
 set -euo pipefail
 
-graft=$1
-source_dir=$2
+graft=$(realpath "$1")
+source_dir=$(realpath "$2")
 demo_model=$source_dir/configs/demo/checkpoint
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

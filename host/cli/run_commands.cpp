@@ -110,15 +110,7 @@ void run_generate(std::vector<std::string> args) {
   const model::Prompt prompt = prepare_prompt(*session.model, questions.front(), image_files, std::nullopt);
   const std::vector<const model::Prompt*> prompts = {&prompt};
   const std::vector<at::Tensor> features = train::encode_prompt_images(*session.model, prompts);
-  rollout::SamplingOptions options;
-  options.num_generations = config.rollout.num_generations;
-  options.max_completion_length = config.rollout.max_completion_length;
-  options.temperature = config.rollout.temperature;
-  options.top_k = config.rollout.top_k;
-  options.top_p = config.rollout.top_p;
-  options.ban_image_tokens = config.rollout.ban_image_tokens;
-  options.stop_ids = session.model->stop_ids();
-  options.seed = static_cast<std::uint64_t>(config.seed);
+  const rollout::SamplingOptions options = train::sampling_options(*session.model, config);
   const std::vector<std::uint64_t> keys = {0};
   const rollout::Rollouts rollouts = rollout::generate(*session.model, prompts, features, keys, options,
                                                        [] { return support::interrupt_requested(); });

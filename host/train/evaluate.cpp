@@ -76,15 +76,9 @@ Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards
   const std::size_t total = std::min(
       prompts.size(),
       static_cast<std::size_t>(config.eval.samples.value_or(static_cast<std::int64_t>(prompts.size()))));
-  rollout::SamplingOptions options;
+  rollout::SamplingOptions options = sampling_options(model, config);
   options.num_generations = 1;
-  options.max_completion_length = config.rollout.max_completion_length;
   options.temperature = config.eval.temperature;
-  options.top_k = config.rollout.top_k;
-  options.top_p = config.rollout.top_p;
-  options.ban_image_tokens = config.rollout.ban_image_tokens;
-  options.stop_ids = model.stop_ids();
-  options.seed = static_cast<std::uint64_t>(config.seed);
   const auto batch = static_cast<std::size_t>(config.eval.batch_size);
   for (std::size_t first = 0; first < total; first += batch) {
     std::vector<PromptItem> items;

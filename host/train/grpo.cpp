@@ -106,15 +106,7 @@ rollout::Rollouts GrpoTrainer::sample(const Batch& batch) const {
     prompts.push_back(&item.prompt);
     keys.push_back(item.index);
   }
-  rollout::SamplingOptions options;
-  options.num_generations = config_.rollout.num_generations;
-  options.max_completion_length = config_.rollout.max_completion_length;
-  options.temperature = config_.rollout.temperature;
-  options.top_k = config_.rollout.top_k;
-  options.top_p = config_.rollout.top_p;
-  options.ban_image_tokens = config_.rollout.ban_image_tokens;
-  options.stop_ids = model_.stop_ids();
-  options.seed = state_.seed;
+  rollout::SamplingOptions options = sampling_options(model_, config_);
   options.step = static_cast<std::uint64_t>(state_.step);
   return rollout::generate(model_, prompts, batch.image_values, keys, options,
                            [] { return support::interrupt_requested(); });

@@ -14,6 +14,19 @@ namespace graft::train {
 
 using support::cat;
 
+rollout::SamplingOptions sampling_options(const model::Model& model, const config::RunConfig& config) {
+  rollout::SamplingOptions options;
+  options.num_generations = config.rollout.num_generations;
+  options.max_completion_length = config.rollout.max_completion_length;
+  options.temperature = config.rollout.temperature;
+  options.top_k = config.rollout.top_k;
+  options.top_p = config.rollout.top_p;
+  options.ban_image_tokens = config.rollout.ban_image_tokens;
+  options.stop_ids = model.stop_ids();
+  options.seed = static_cast<std::uint64_t>(config.seed);
+  return options;
+}
+
 adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::OptimizerConfig& config) {
   std::vector<adapt::AdapterTensor> trained;
   for (const adapt::AdapterTensor& tensor : adapter.tensors()) {

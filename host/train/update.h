@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What GRPO and supervised fine-tuning share around an optimizer step.
+// What training, evaluation and generation share around a step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,9 +11,14 @@
 #include "adapt/optimizer.h"
 #include "config/run_config.h"
 #include "model/model.h"
+#include "rollout/rollout.h"
 #include "train/checkpoint.h"
 
 namespace graft::train {
+
+// How completions are sampled under a configuration; stops at the model's stop ids.
+[[nodiscard]] rollout::SamplingOptions sampling_options(const model::Model& model,
+                                                        const config::RunConfig& config);
 
 [[nodiscard]] adapt::AdamW make_optimizer(const adapt::Adapter& adapter,
                                           const config::OptimizerConfig& config);

@@ -33,8 +33,7 @@ bool is_out_of_memory(const std::string& message) {
 int run(int argc, char** argv) {
   CLI::App app(
       "graft fine-tunes vision-language models with reinforcement learning (GRPO) and PEFT; model families, "
-      "PEFT "
-      "strategies, checkpoint policies and rewards are plugins",
+      "PEFT strategies, checkpoint policies and rewards are plugins",
       "graft");
   app.set_version_flag("--version", std::string("graft ") + GRAFT_VERSION);
   app.require_subcommand(1);
@@ -57,8 +56,7 @@ int run(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return report(
         "out of memory; lower train.micro_prompts, rollout.num_generations or model.max_pixels, or choose "
-        "the "
-        "checkpoint policy \"full\"",
+        "the checkpoint policy \"full\"",
         support::kExitMemory);
   } catch (const std::exception& error) {
     const std::string message = error.what();

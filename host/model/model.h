@@ -83,8 +83,8 @@ struct DecoderInput {
 
 struct OpenOptions {
   std::filesystem::path directory;
-  std::string family_params = "{}";  // of the component, a JSON object
   std::string family = "auto";       // or a component name
+  std::string family_params = "{}";  // of that component, a JSON object
   std::string dtype = "float32";     // or "bfloat16": weights are converted to it
   bool random_init = false;          // do not read weights: seeded random ones of the configured shape
   std::uint64_t seed = 0;

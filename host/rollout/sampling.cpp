@@ -112,8 +112,7 @@ std::vector<SampledToken> sample_tokens(const at::Tensor& logits, std::span<cons
     if (std::isfinite(normalizer[row])) continue;
     throw support::DivergedError(
         "the model's logits are not finite while sampling: the weights have diverged, or are not those of "
-        "this "
-        "architecture; lower the learning rate or start from an earlier checkpoint");
+        "this architecture; lower the learning rate or start from an earlier checkpoint");
   }
   std::vector<SampledToken> tokens(draws.size());
   at::parallel_for(0, static_cast<std::int64_t>(draws.size()), 1, [&](std::int64_t begin, std::int64_t end) {

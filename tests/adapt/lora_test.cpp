@@ -15,9 +15,8 @@
 #include "adapt/plan.h"
 #include "adapt/strategy.h"
 #include "model/tensor_handle.h"
-#include "model/tensor_services.h"
-#include "plugin/host_services.h"
 #include "support/error.h"
+#include "tests/adapt/plugin_registry.h"
 #include "tests/adapt/qwen_sites.h"
 
 namespace graft::adapt {
@@ -26,12 +25,7 @@ namespace {
 using nlohmann::json;
 
 plugin::Registry& registry() {
-  static auto* shared = [] {
-    model::register_tensor_services();
-    auto* made = new plugin::Registry(plugin::host_table());
-    made->load(GRAFT_PLUGIN_DIR "/lora.so");
-    return made;
-  }();
+  static auto* const shared = test::new_registry(GRAFT_PLUGIN_DIR "/lora.so");
   return *shared;
 }
 

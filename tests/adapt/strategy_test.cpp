@@ -12,9 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "adapt/plan.h"
-#include "model/tensor_services.h"
-#include "plugin/host_services.h"
 #include "support/error.h"
+#include "tests/adapt/plugin_registry.h"
 #include "tests/adapt/qwen_sites.h"
 
 namespace graft::adapt {
@@ -23,12 +22,7 @@ namespace {
 using nlohmann::json;
 
 plugin::Registry& registry() {
-  static auto* shared = [] {
-    model::register_tensor_services();
-    auto* made = new plugin::Registry(plugin::host_table());
-    made->load(GRAFT_BINARY_DIR "/tests/plugins/test_strategies.so");
-    return made;
-  }();
+  static auto* const shared = test::new_registry(GRAFT_BINARY_DIR "/tests/plugins/test_strategies.so");
   return *shared;
 }
 

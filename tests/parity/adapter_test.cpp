@@ -34,14 +34,8 @@ TEST(AdapterParity, LogitsEqual) {
 
 TEST(AdapterParity, LogprobsAndEveryGradientEqual) {
   const Adapted adapted = open_adapted();
-  const model::Prompt prompt = prepare_question(*adapted.model, question(), "image");
-  const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
-  objective::ScoredGroup group;
-  group.prompt = &prompt;
-  group.image_values = image_values(*adapted.model, prompt);
-  group.completions.emplace_back(completion);
-  const std::vector<objective::ScoredGroup> groups = {group};
-  const objective::TokenLogprobs scored = objective::completion_logprobs(*adapted.model, groups, {});
+  const Single single(*adapted.model);
+  const objective::TokenLogprobs scored = objective::completion_logprobs(*adapted.model, single.groups, {});
   EXPECT_TRUE(is_close(scored.logprobs, golden("lora.logprobs"), 2e-4));
 
   scored.logprobs.sum().backward();

@@ -47,14 +47,8 @@ TEST(ForwardParity, LogitsOfAPromptWithTwoImagesEqual) {
 
 TEST(ForwardParity, LogprobsOfACompletionEqual) {
   const auto model = open_tiny_model();
-  const model::Prompt prompt = prepare_question(*model, question(), "image");
-  const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
-  objective::ScoredGroup group;
-  group.prompt = &prompt;
-  group.image_values = image_values(*model, prompt);
-  group.completions.emplace_back(completion);
-  const std::vector<objective::ScoredGroup> groups = {group};
-  const objective::TokenLogprobs scored = objective::completion_logprobs(*model, groups, {});
+  const Single single(*model);
+  const objective::TokenLogprobs scored = objective::completion_logprobs(*model, single.groups, {});
   EXPECT_TRUE(is_close(scored.logprobs, golden("logprobs"), kTolerance));
 }
 
@@ -88,14 +82,8 @@ TEST(ForwardParity, LogprobsOfABatchEqualThoseOfPaddedRows) {
 TEST(ForwardParity, GradientNormsOfEveryParameterEqual) {
   const auto model = open_tiny_model();
   for (model::Param& param : model->params()) param.tensor.set_requires_grad(true);
-  const model::Prompt prompt = prepare_question(*model, question(), "image");
-  const std::vector<std::int64_t> completion = ids_of(golden("completion_ids"));
-  objective::ScoredGroup group;
-  group.prompt = &prompt;
-  group.image_values = image_values(*model, prompt);
-  group.completions.emplace_back(completion);
-  const std::vector<objective::ScoredGroup> groups = {group};
-  objective::completion_logprobs(*model, groups, {}).logprobs.sum().backward();
+  const Single single(*model);
+  objective::completion_logprobs(*model, single.groups, {}).logprobs.sum().backward();
 
   std::map<std::string, double> ours;
   for (const model::Param& param : model->params()) {

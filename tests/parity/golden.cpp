@@ -92,6 +92,15 @@ std::string question() {
   return notes().at("prompt").at("messages").at(0).at("content").at(1).at("text");
 }
 
+Single::Single(const model::Model& model)
+    : prompt(prepare_question(model, question(), "image")),
+      completion(ids_of(golden("completion_ids"))),
+      groups(1) {
+  groups[0].prompt = &prompt;
+  groups[0].image_values = image_values(model, prompt);
+  groups[0].completions.emplace_back(completion);
+}
+
 Batch::Batch(const model::Model& model) : groups(2) {
   const nlohmann::json& note = notes().at("batch");
   prompts.push_back(prepare_question(model, note.at("questions").at(0), "image"));

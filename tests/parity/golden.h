@@ -47,6 +47,16 @@ using tests::tiny_registry;
 // The question of the first golden prompt, about "image".
 [[nodiscard]] std::string question();
 
+// The golden prompt with its one completion.
+struct Single {
+  explicit Single(const model::Model& model);
+  Single(const Single&) = delete;
+  Single& operator=(const Single&) = delete;
+  model::Prompt prompt;
+  std::vector<std::int64_t> completion;
+  std::vector<objective::ScoredGroup> groups;  // over the two above
+};
+
 // The golden batch: two prompts with two completions each.
 struct Batch {
   explicit Batch(const model::Model& model);

@@ -92,6 +92,7 @@ class Checker {
     divides("train.micro_prompts", c_.train.prompts_per_micro_batch(), "train.prompts_per_step",
             c_.train.prompts_per_step);
     required(!c_.rewards.empty(), "rewards", "at least one reward", "--reward_funcs iou format");
+    check_objective(c_, where_);
   }
 
   void divides(const char* micro_key, std::int64_t micro, const char* step_key, std::int64_t step) const {

@@ -10,4 +10,8 @@ namespace graft::config {
 // Throws UserError that names the keys, what was found and what to do. `where` tells where a key was set.
 void check_run_config(const RunConfig& config, Command command, const Where& where);
 
+// The part about the objective of graft train: parameters that the chosen loss does not use, ratios without old
+// log-probabilities, a penalty without a reference.
+void check_objective(const RunConfig& config, const Where& where);
+
 }  // namespace graft::config

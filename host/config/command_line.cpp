@@ -70,6 +70,7 @@ class Applier {
     }
     finish_lora();
     finish_batch();
+    finish_generation();
     finish_reward_weights();
   }
 
@@ -180,6 +181,12 @@ class Applier {
     } else if (name == "gradient_accumulation_steps") {
       accumulation_ = count(flag);
       accumulation_origin_ = flag.origin;
+    } else if (name == "steps_per_generation") {
+      steps_per_generation_ = count(flag);
+      generation_origin_ = flag.origin;
+    } else if (name == "generation_batch_size") {
+      generation_batch_ = count(flag);
+      generation_origin_ = flag.origin;
     } else if (name == "reward_weights") {
       reward_weights_ = flag;
     } else {
@@ -217,6 +224,28 @@ class Applier {
     const std::int64_t micro =
         completions_ != 0 ? completions_ / size : samples_of("train.micro_prompts", "train.prompts_per_step");
     set_batch("train.micro_prompts", "train.prompts_per_step", micro);
+  }
+
+  // TRL counts micro-batches, or completions, a rollout; here a rollout serves so many optimizer steps.
+  void finish_generation() {
+    if (steps_per_generation_ == 0 && generation_batch_ == 0) return;
+    if (steps_per_generation_ != 0 && generation_batch_ != 0) {
+      throw UserError(
+          "--steps_per_generation and --generation_batch_size say the same thing twice; give one of them");
+    }
+    const json group = effective("rollout.num_generations"), prompts = effective("train.prompts_per_step");
+    if (!group.is_number_integer() || !prompts.is_number_integer()) return;  // reported by the validation
+    const std::int64_t step = steps_per_generation_ != 0
+                                  ? std::max<std::int64_t>(accumulation_, 1)
+                                  : group.get<std::int64_t>() * prompts.get<std::int64_t>();
+    const std::int64_t rollout = steps_per_generation_ != 0 ? steps_per_generation_ : generation_batch_;
+    if (step < 1 || rollout % step != 0) {
+      throw UserError(cat(
+          generation_origin_, ": a rollout must serve whole optimizer steps; expected a multiple of ", step,
+          steps_per_generation_ != 0 ? " (--gradient_accumulation_steps)"
+                                     : " (train.prompts_per_step times rollout.num_generations)"));
+    }
+    assign("train.num_mini_batches", rollout / step, generation_origin_);
   }
 
   void set_batch(const char* micro_key, const char* step_key, std::int64_t micro) {
@@ -340,7 +369,8 @@ class Applier {
   std::map<std::string, std::string>& origins_;
   std::vector<std::string> lora_flags_;
   std::int64_t completions_ = 0, accumulation_ = 0;  // 0: not given
-  std::string completions_origin_, accumulation_origin_;
+  std::int64_t steps_per_generation_ = 0, generation_batch_ = 0;
+  std::string completions_origin_, accumulation_origin_, generation_origin_;
   std::optional<Flag> reward_weights_;
 };
 

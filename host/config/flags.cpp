@@ -40,6 +40,7 @@ const std::vector<SpecialFlag>& special_flags() {
       {"bf16", "model.dtype: bfloat16 or float32"},
       {"data_file_paths", "data.train (data.eval for graft eval): files joined by ':'"},
       {"freeze_vision_modules", "peft.components: language, or language, vision and projector"},
+      {"generation_batch_size", "train.num_mini_batches: this many completions a rollout"},
       {"gradient_accumulation_steps",
        "train.prompts_per_step: this many micro-batches (train.batch_size for graft sft)"},
       {"gradient_checkpointing", "checkpoint_policy.name: full or none"},
@@ -56,6 +57,7 @@ const std::vector<SpecialFlag>& special_flags() {
       {"reward_funcs", "rewards, by name"},
       {"reward_weights", "the weight of each reward"},
       {"scale_rewards", "objective.scale_rewards"},
+      {"steps_per_generation", "train.num_mini_batches: this many micro-batches a rollout"},
       {"use_peft", "peft.strategy: lora or full"},
   };
   return flags;

@@ -81,14 +81,30 @@ struct RolloutConfig {
 
 struct ObjectiveConfig {
   std::string loss_type = "grpo";
+  std::optional<std::string> importance_sampling_level;  // null: "sequence" for gspo, else "token"
   double beta = 0.0;
-  double epsilon = 0.2;
-  std::optional<double> epsilon_high;  // null: epsilon
+  std::optional<std::string> reference;         // null: "initial"
+  std::optional<double> epsilon, epsilon_high;  // null: clip_low(), clip_high()
+  std::optional<double> delta;                  // null: one-sided clipping
   std::int64_t num_iterations = 1;
+  std::string old_logprobs = "auto";
   std::string scale_rewards = "group";
+  std::string multi_objective_aggregation = "sum_then_normalize";
+  double top_entropy_quantile = 1.0;
   bool mask_truncated_completions = false;
+  std::string parity = "trl";
 
-  [[nodiscard]] double clip_high() const { return epsilon_high.value_or(epsilon); }
+  // The clip range in use: 0.2 on both sides as TRL and the GRPO paper have it; gspo 3e-4 and 4e-4, since the ratio of a
+  // whole completion moves much less (arXiv:2507.18071, section 5.1); cispo has only a cap, 5 (arXiv:2510.13786).
+  [[nodiscard]] double clip_low() const { return epsilon.value_or(loss_type == "gspo" ? 3e-4 : 0.2); }
+  [[nodiscard]] double clip_high() const {
+    if (epsilon_high) return *epsilon_high;
+    if (loss_type == "cispo") return 5.0;
+    return epsilon || loss_type != "gspo" ? clip_low() : 4e-4;
+  }
+  [[nodiscard]] bool sequence_ratio() const {
+    return importance_sampling_level.value_or(loss_type == "gspo" ? "sequence" : "token") == "sequence";
+  }
 };
 
 struct OptimizerConfig {
@@ -103,6 +119,7 @@ struct OptimizerConfig {
 struct TrainConfig {
   std::int64_t steps = 0;                        // required by train and sft
   std::int64_t prompts_per_step = 4;             // train
+  std::int64_t num_mini_batches = 1;             // train
   std::optional<std::int64_t> micro_prompts;     // train; null: prompts_per_step
   std::int64_t batch_size = 16;                  // sft
   std::optional<std::int64_t> micro_batch_size;  // sft; null: batch_size
@@ -116,6 +133,7 @@ struct TrainConfig {
   [[nodiscard]] std::int64_t prompts_per_micro_batch() const {
     return micro_prompts.value_or(prompts_per_step);
   }
+  [[nodiscard]] std::int64_t prompts_per_rollout() const { return prompts_per_step * num_mini_batches; }
   [[nodiscard]] std::int64_t samples_per_micro_batch() const { return micro_batch_size.value_or(batch_size); }
 };
 

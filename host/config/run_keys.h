@@ -160,36 +160,81 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("ban_image_tokens", c.rollout.ban_image_tokens,
         {.description = "Never sample image placeholders, which would promise images that are not there."});
 
-  v.section("objective", "GRPO", kTrain);
+  v.section("objective", "The loss", kTrain);
   v.key("loss_type", c.objective.loss_type,
-        {.description =
-             "How token losses are averaged: grpo per completion, bnpo and dapo over all tokens of the step, "
-             "dr_grpo by the constant max_completion_length.",
+        {.description = "grpo: mean over completions of their token means; bnpo: mean over the tokens of the "
+                        "step; dapo: the same over "
+                        "the mean tokens of the rollout's steps; dr_grpo: sum by completions times "
+                        "max_completion_length; cispo: "
+                        "capped weights on the log-probabilities, averaged as dapo; gspo: grpo with one "
+                        "ratio a completion.",
          .flag = "loss_type",
-         .words = {"grpo", "bnpo", "dr_grpo", "dapo"}});
+         .words = {"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo"}});
+  v.key(
+      "importance_sampling_level", c.objective.importance_sampling_level,
+      {.description =
+           "Probability ratio by token, or one for the sequence (gspo). Null: sequence for gspo, else token.",
+       .flag = "importance_sampling_level",
+       .words = {"token", "sequence"}});
   v.key("beta", c.objective.beta,
-        {.description = "Weight of the KL penalty against the initial policy; 0: no reference pass.",
+        {.description = "Weight of the KL penalty against the reference policy; 0: no reference pass.",
          .flag = "beta",
          .minimum = 0});
+  v.key("reference", c.objective.reference,
+        {.description = "Reference policy of the KL penalty: initial (as training starts, with a loaded "
+                        "adapter) or base (without any "
+                        "adapter). Null: initial.",
+         .words = {"initial", "base"}});
   v.key("epsilon", c.objective.epsilon,
-        {.description = "The probability ratio is clipped below 1 - epsilon.",
+        {.description =
+             "The probability ratio is clipped below 1 - epsilon. Null: 0.2; gspo 3e-4. Not used by cispo.",
          .flag = "epsilon",
          .minimum = 0,
          .below = 1});
   v.key("epsilon_high", c.objective.epsilon_high,
-        {.description = "The ratio is clipped above 1 + epsilon_high; null: epsilon.",
+        {.description = "The ratio is clipped above 1 + epsilon_high; cispo caps the ratio itself at "
+                        "epsilon_high. Null: epsilon; gspo "
+                        "4e-4; cispo 5.",
          .flag = "epsilon_high",
          .minimum = 0});
+  v.key("delta", c.objective.delta,
+        {.description = "Two-sided clipping: bounds the ratio also where a negative advantage leaves it "
+                        "unclipped. Null: off.",
+         .flag = "delta",
+         .above = 0});
   v.key("num_iterations", c.objective.num_iterations,
-        {.description = "Optimizer steps on each batch of completions.",
+        {.description = "Passes over each rollout, every one with its own optimizer steps.",
          .flag = "num_iterations",
          .minimum = 1});
+  v.key("old_logprobs", c.objective.old_logprobs,
+        {.description = "Log-probabilities of the policy that sampled: auto (from the first pass where that "
+                        "is on-policy, else "
+                        "recompute), recompute (a pass of its own before the update), rollout (as sampled), "
+                        "none (the ratio is 1).",
+         .words = {"auto", "recompute", "rollout", "none"}});
   v.key("scale_rewards", c.objective.scale_rewards,
         {.description = "Divide advantages by the standard deviation of the group, of the batch, or not.",
          .words = {"group", "batch", "none"}});
+  v.key("multi_objective_aggregation", c.objective.multi_objective_aggregation,
+        {.description = "Several rewards: normalise their weighted sum, or normalise each within its group "
+                        "and then their sum within "
+                        "the batch.",
+         .flag = "multi_objective_aggregation",
+         .words = {"sum_then_normalize", "normalize_then_sum"}});
+  v.key("top_entropy_quantile", c.objective.top_entropy_quantile,
+        {.description = "Share of the step's tokens, those of highest entropy, whose policy loss counts; the "
+                        "KL penalty counts for all.",
+         .flag = "top_entropy_quantile",
+         .maximum = 1,
+         .above = 0});
   v.key("mask_truncated_completions", c.objective.mask_truncated_completions,
         {.description = "Completions cut off at the length limit do not enter the loss.",
          .flag = "mask_truncated_completions"});
+  v.key("parity", c.objective.parity,
+        {.description = "Whose loss to equal: trl, or vlm_r1 (full-vocabulary softmax; a completion that "
+                        "ended with a stop token other "
+                        "than the tokenizer's eos is scored with its padding).",
+         .words = {"trl", "vlm_r1"}});
 
   v.section("optimizer", "AdamW and its learning rate", kTrain | kSft);
   v.key("learning_rate", c.optimizer.learning_rate,
@@ -232,6 +277,12 @@ void describe_keys(RunConfig& c, Visitor& v) {
          .minimum = 0});
   v.key("prompts_per_step", c.train.prompts_per_step,
         {.description = "Prompts per optimizer step, each with rollout.num_generations completions.",
+         .minimum = 1,
+         .commands = kTrain});
+  v.key("num_mini_batches", c.train.num_mini_batches,
+        {.description = "Optimizer steps that share one rollout, each with its own prompts_per_step prompts: "
+                        "the later ones are "
+                        "off-policy.",
          .minimum = 1,
          .commands = kTrain});
   v.key(

@@ -56,6 +56,7 @@ template <typename T>
 void set_type(Schema& schema, const std::optional<T>& value, const KeySpec& spec) {
   set_type(schema, value.value_or(T{}), spec);
   schema.types |= kNull;
+  if (!schema.allowed.empty()) schema.allowed.emplace_back(nullptr);
   if (!value) schema.default_value = nullptr;
 }
 

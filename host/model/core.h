@@ -20,6 +20,7 @@ struct ModelCore {
   std::vector<std::string> file_names;  // of the parameters in the weights' file; empty for tied ones
   at::ScalarType dtype = at::kFloat;
   std::vector<std::int64_t> stop_ids;
+  std::int64_t eos_id = -1;
   std::int64_t pad_id = 0;
   std::shared_ptr<LinearHook> linear_hook;
   std::shared_ptr<SegmentHook> segment_hook;

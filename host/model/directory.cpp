@@ -143,6 +143,14 @@ std::vector<std::int64_t> find_stop_ids(const ModelDirectory& directory, const t
   return find_ids(directory, tokenizer, "eos_token_id", "eos_token");
 }
 
+std::int64_t find_eos_id(const ModelDirectory& directory, const text::Tokenizer& tokenizer,
+                         const std::vector<std::int64_t>& stop_ids) {
+  const std::vector<std::int64_t> ids = token_at(
+      parse_object(directory.tokenizer, directory.path / "tokenizer_config.json"), "eos_token", tokenizer);
+  if (!ids.empty()) return ids.front();
+  return stop_ids.empty() ? -1 : stop_ids.front();
+}
+
 std::int64_t find_pad_id(const ModelDirectory& directory, const text::Tokenizer& tokenizer,
                          const std::vector<std::int64_t>& stop_ids) {
   const std::vector<std::int64_t> ids = find_ids(directory, tokenizer, "pad_token_id", "pad_token");

@@ -29,7 +29,10 @@ struct ModelDirectory {
 // tokenizer's eos token. Empty if the directory names none.
 [[nodiscard]] std::vector<std::int64_t> find_stop_ids(const ModelDirectory& directory,
                                                       const text::Tokenizer& tokenizer);
-// Likewise of pad_token_id; falls back to the first stop id, then to 0.
+// The tokenizer's own eos token (tokenizer_config.json), which may be one of several stop ids; else the first stop id, or -1.
+[[nodiscard]] std::int64_t find_eos_id(const ModelDirectory& directory, const text::Tokenizer& tokenizer,
+                                       const std::vector<std::int64_t>& stop_ids);
+// pad_token_id, looked up as the stop ids are; falls back to the first stop id, then to 0.
 [[nodiscard]] std::int64_t find_pad_id(const ModelDirectory& directory, const text::Tokenizer& tokenizer,
                                        const std::vector<std::int64_t>& stop_ids);
 

@@ -80,10 +80,11 @@ std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions
                           " names no end-of-text token (eos_token_id in generation_config.json): "
                           "completions end by length only"));
   }
+  const std::int64_t eos_id = find_eos_id(directory, tokenizer, stop_ids);
   const std::int64_t pad_id = find_pad_id(directory, tokenizer, stop_ids);
   return std::unique_ptr<Model>(new Model(std::make_shared<ModelCore>(
       ModelCore{std::move(directory), std::move(tokenizer), std::move(family), std::move(declared),
-                std::move(names), dtype, std::move(stop_ids), pad_id, nullptr, nullptr})));
+                std::move(names), dtype, std::move(stop_ids), eos_id, pad_id, nullptr, nullptr})));
 }
 
 const std::filesystem::path& Model::directory() const {
@@ -127,6 +128,9 @@ const std::vector<std::int64_t>& Model::image_token_ids() const {
 }
 const std::vector<std::int64_t>& Model::stop_ids() const {
   return core_->stop_ids;
+}
+std::int64_t Model::eos_id() const {
+  return core_->eos_id;
 }
 std::int64_t Model::pad_id() const {
   return core_->pad_id;

@@ -118,6 +118,8 @@ class Model {
   // The ids that end a completion: eos_token_id of generation_config.json, else of config.json, else the
   // tokenizer's.
   [[nodiscard]] const std::vector<std::int64_t>& stop_ids() const;
+  // The tokenizer's eos token, one of the stop ids as a rule.
+  [[nodiscard]] std::int64_t eos_id() const;
   [[nodiscard]] std::int64_t pad_id() const;
   [[nodiscard]] std::int32_t grounding_space() const;
   [[nodiscard]] const std::string& grounding_format() const;

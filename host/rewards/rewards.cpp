@@ -3,6 +3,7 @@
 
 #include <graft/reward.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -196,6 +197,20 @@ const std::vector<double>& RewardSet::weights() const {
 }
 const std::vector<std::string>& RewardSet::names() const {
   return state_->names;
+}
+
+std::pair<double, double> RewardSet::range() const {
+  double low = 0.0, high = 0.0;
+  for (const Reward& reward : state_->rewards) {
+    for (std::uint32_t k = 0; k < reward.desc->n_scores; ++k) {
+      const double weight = state_->weights[reward.first_component + k];
+      if (weight == 0.0) continue;  // 0 · ∞ is no number
+      const double a = weight * reward.desc->minimum, b = weight * reward.desc->maximum;
+      low += std::min(a, b);
+      high += std::max(a, b);
+    }
+  }
+  return {low, high};
 }
 
 std::vector<Contract> RewardSet::contracts() const {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plugin/registry.h"
@@ -60,7 +61,9 @@ class RewardSet {
   [[nodiscard]] const std::vector<std::string>& components() const;  // metric names: "iou", "format"; unique
   [[nodiscard]] const std::vector<double>& weights() const;          // one per component
   [[nodiscard]] const std::vector<std::string>& names() const;       // one per reward
-  [[nodiscard]] std::vector<Contract> contracts() const;             // one per reward
+  // Smallest and largest weighted sum of all components, from the ranges that the rewards declare; may be infinite.
+  [[nodiscard]] std::pair<double, double> range() const;
+  [[nodiscard]] std::vector<Contract> contracts() const;  // one per reward
   [[nodiscard]] Scores score(std::span<const Item> items, std::uint64_t step) const;
 
  private:

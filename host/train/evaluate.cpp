@@ -89,7 +89,7 @@ Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards
       keys.push_back(i);
     }
     for (const PromptItem& item : items) batch_prompts.push_back(&item.prompt);
-    const std::vector<at::Tensor> features = encode_prompt_images(model, batch_prompts);
+    const std::vector<at::Tensor> features = encode_prompt_images(model, batch_prompts, {});
     const rollout::Rollouts rollouts = rollout::generate(model, batch_prompts, features, keys, options,
                                                          [] { return support::interrupt_requested(); });
     std::vector<rewards::Item> reward_items;

@@ -67,6 +67,25 @@ double share(const rewards::Scores& scores, std::size_t reward, rewards::Status 
   return static_cast<double>(count) / static_cast<double>(std::max<std::size_t>(1, scores.statuses.size()));
 }
 
+// Groups whose rewards are all the same teach nothing; whether they all failed or all succeeded tells what to change.
+void add_zero_variance(nlohmann::ordered_json& metrics, const objective::Advantages& advantages,
+                       const std::pair<double, double>& range) {
+  const bool is_bounded = std::isfinite(range.first) && std::isfinite(range.second);
+  const double middle = is_bounded ? (range.first + range.second) / 2.0 : advantages.reward_mean;
+  const std::size_t groups = advantages.group_stds.size();
+  double low = 0.0, high = 0.0;
+  for (std::size_t g = 0; g < groups; ++g) {
+    if (!(advantages.group_stds[g] <= objective::kZeroStd)) continue;
+    const std::size_t size = advantages.rewards.size() / groups;
+    const auto first = std::find_if(advantages.rewards.begin() + static_cast<std::ptrdiff_t>(g * size),
+                                    advantages.rewards.end(), [](double r) { return !std::isnan(r); });
+    (*first > middle ? high : low) += 1.0 / static_cast<double>(groups);
+  }
+  metrics["frac_reward_zero_std"] = advantages.frac_reward_zero_std;
+  metrics["frac_reward_zero_std_low"] = low;
+  metrics["frac_reward_zero_std_high"] = high;
+}
+
 }  // namespace
 
 rewards::Item reward_item(const PromptItem& item, const rollout::Completion& completion, std::size_t group) {
@@ -95,13 +114,12 @@ std::vector<bool> included_completions(const rollout::Rollouts& rollouts, bool m
   return included;
 }
 
-nlohmann::ordered_json step_metrics(const RunState& state, const rollout::Rollouts& rollouts,
-                                    const rewards::Scores& scores, const rewards::RewardSet& rewards,
-                                    const objective::Advantages& advantages) {
+nlohmann::ordered_json rollout_metrics(const Experience& experience, const rewards::RewardSet& rewards,
+                                       const RunState& state) {
+  const rewards::Scores& scores = experience.scores;
   nlohmann::ordered_json metrics;
-  metrics["step"] = state.step;
   metrics["num_tokens"] = state.num_tokens;
-  add_lengths(metrics, rollouts);
+  add_lengths(metrics, experience.rollouts);
   for (std::size_t k = 0; k < rewards.components().size(); ++k) {
     const Moments score = moments(scores.values, k);
     const std::string& name = rewards.components()[k];
@@ -116,35 +134,46 @@ nlohmann::ordered_json step_metrics(const RunState& state, const rollout::Rollou
                                                   share(scores, r, rewards::Status::kError) +
                                                   share(scores, r, rewards::Status::kTimeout);
   }
-  metrics["reward"] = advantages.reward_mean;
-  metrics["reward_std"] = advantages.reward_std;
-  metrics["frac_reward_zero_std"] = advantages.frac_reward_zero_std;
-  metrics["samples_skipped"] = state.samples_skipped;
+  metrics["reward"] = experience.advantages.reward_mean;
+  metrics["reward_std"] = experience.advantages.reward_std;
+  add_zero_variance(metrics, experience.advantages, rewards.range());
   return metrics;
 }
 
-void add_update_metrics(nlohmann::ordered_json& metrics, const UpdateMetrics& update) {
-  const auto tokens = static_cast<double>(std::max<std::int64_t>(1, update.tokens));
-  metrics["loss"] = update.loss;
-  metrics["grad_norm"] = update.grad_norm;
-  metrics["learning_rate"] = update.learning_rate;
-  if (update.has_kl) metrics["kl"] = update.kl_sum / tokens;
-  metrics["entropy"] = update.entropy_sum / tokens;
-  metrics["clip_ratio/low_mean"] = update.clip_low_sum / tokens;
-  metrics["clip_ratio/high_mean"] = update.clip_high_sum / tokens;
-  metrics["clip_ratio/region_mean"] = (update.clip_low_sum + update.clip_high_sum) / tokens;
+nlohmann::ordered_json update_metrics(const UpdateResult& result, const config::ObjectiveConfig& objective) {
+  const auto tokens = static_cast<double>(std::max<std::int64_t>(1, result.tokens));
+  const objective::ClipCounts& clipped = result.clipped;
+  const double units = std::max(1.0, clipped.units);
+  nlohmann::ordered_json metrics;
+  metrics["loss"] = result.loss;
+  if (objective.beta != 0) metrics["kl"] = result.kl_sum / tokens;
+  metrics["entropy"] = result.entropy_sum / tokens;
+  if (objective.loss_type == "cispo") {
+    metrics["cispo_clip_ratio"] = clipped.high / units;
+    return metrics;
+  }
+  const auto extreme = [](const std::vector<double>& shares, bool largest) {
+    if (shares.empty()) return 0.0;
+    return largest ? *std::max_element(shares.begin(), shares.end())
+                   : *std::min_element(shares.begin(), shares.end());
+  };
+  metrics["clip_ratio/low_mean"] = clipped.low / units;
+  metrics["clip_ratio/low_min"] = extreme(clipped.low_shares, false);
+  metrics["clip_ratio/high_mean"] = clipped.high / units;
+  metrics["clip_ratio/high_max"] = extreme(clipped.high_shares, true);
+  metrics["clip_ratio/region_mean"] = (clipped.low + clipped.high) / units;
+  return metrics;
 }
 
-nlohmann::ordered_json completion_table(const RunState& state, const std::vector<PromptItem>& items,
-                                        const rollout::Rollouts& rollouts, const rewards::Scores& scores,
-                                        const rewards::RewardSet& rewards,
-                                        const objective::Advantages& advantages) {
+nlohmann::ordered_json completion_table(const Experience& experience, const rewards::RewardSet& rewards,
+                                        std::int64_t step) {
+  const rewards::Scores& scores = experience.scores;
   nlohmann::ordered_json table = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < rollouts.completions.size(); ++i) {
-    const rollout::Completion& completion = rollouts.completions[i];
-    const data::Sample& sample = *items[completion.prompt].sample;
+  for (std::size_t i = 0; i < experience.rollouts.completions.size(); ++i) {
+    const rollout::Completion& completion = experience.rollouts.completions[i];
+    const data::Sample& sample = *experience.items[completion.prompt].sample;
     nlohmann::ordered_json row;
-    row["step"] = state.step;
+    row["step"] = step;
     row["id"] = sample.id;
     row["prompt"] = sample.question;
     row["completion"] = completion.raw_text;
@@ -155,7 +184,7 @@ nlohmann::ordered_json completion_table(const RunState& state, const std::vector
     for (std::size_t r = 0; r < rewards.names().size(); ++r) {
       if (!scores.reasons[i][r].empty()) row["reasons"][rewards.names()[r]] = scores.reasons[i][r];
     }
-    row["advantage"] = advantages.advantages[i];
+    row["advantage"] = experience.advantages.advantages[i];
     table.push_back(std::move(row));
   }
   return table;

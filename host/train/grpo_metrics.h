@@ -5,10 +5,12 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "objective/advantages.h"
+#include "config/run_config.h"
 #include "rewards/rewards.h"
 #include "rollout/rollout.h"
 #include "train/checkpoint.h"
+#include "train/experience.h"
+#include "train/policy_update.h"
 #include "train/prompt_source.h"
 
 namespace graft::train {
@@ -20,29 +22,22 @@ namespace graft::train {
 // Which completions enter the loss: all, or those that ended by themselves (DAPO's overlong filter).
 [[nodiscard]] std::vector<bool> included_completions(const rollout::Rollouts& rollouts, bool mask_truncated);
 
-// Metrics that are known before the update, under TRL's names: step, num_tokens, completions/*, rewards/NAME/mean and std,
-// reward, reward_std, frac_reward_zero_std; and rewards/NAME/unparsable, rewards/NAME/no_score: shares of the completions.
-[[nodiscard]] nlohmann::ordered_json step_metrics(const RunState& state, const rollout::Rollouts& rollouts,
-                                                  const rewards::Scores& scores,
-                                                  const rewards::RewardSet& rewards,
-                                                  const objective::Advantages& advantages);
+// Metrics of a rollout, under TRL's names: num_tokens, completions/*, rewards/NAME/mean and std, reward, reward_std,
+// frac_reward_zero_std; and graft's own: rewards/NAME/unparsable and no_score (shares of the completions),
+// frac_reward_zero_std_low and _high: which side of the middle of the rewards' range (of the mean reward if the range is not
+// finite) the groups without spread are on. All failed, or all solved?
+[[nodiscard]] nlohmann::ordered_json rollout_metrics(const Experience& experience,
+                                                     const rewards::RewardSet& rewards,
+                                                     const RunState& state);
 
-struct UpdateMetrics {
-  double loss = 0.0, grad_norm = 0.0, learning_rate = 0.0;
-  double kl_sum = 0.0, entropy_sum = 0.0, clip_low_sum = 0.0, clip_high_sum = 0.0;  // over tokens
-  std::int64_t tokens = 0;
-  bool has_kl = false;
-};
-
-// loss, grad_norm, learning_rate, kl (if a reference is used), entropy, clip_ratio/*: of the step's last iteration.
-void add_update_metrics(nlohmann::ordered_json& metrics, const UpdateMetrics& update);
+// Metrics of one optimizer step, under TRL's names: loss, kl (with a reference), entropy, clip_ratio/* or cispo_clip_ratio.
+// Means run over the tokens of the step that are not masked; clip ratios over completions where there is one ratio a
+// completion. TRL averages the means of micro-batches instead, which is the same with one micro-batch.
+[[nodiscard]] nlohmann::ordered_json update_metrics(const UpdateResult& result,
+                                                    const config::ObjectiveConfig& objective);
 
 // One object a completion: step, prompt, completion, solution, rewards by name (null without a score), advantage.
-[[nodiscard]] nlohmann::ordered_json completion_table(const RunState& state,
-                                                      const std::vector<PromptItem>& items,
-                                                      const rollout::Rollouts& rollouts,
-                                                      const rewards::Scores& scores,
-                                                      const rewards::RewardSet& rewards,
-                                                      const objective::Advantages& advantages);
+[[nodiscard]] nlohmann::ordered_json completion_table(const Experience& experience,
+                                                      const rewards::RewardSet& rewards, std::int64_t step);
 
 }  // namespace graft::train

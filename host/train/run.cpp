@@ -179,12 +179,17 @@ void run_grpo(const config::LoadedConfig& loaded) {
   PeriodicEvaluation evaluation(config, session, files);
   run_loop(config, "train", *session.adapter, trainer, files, [&] {
     const StepReport report = trainer.step();
-    if (is_due(config.train.logging_steps, trainer.state().step, config.train.steps)) {
-      files.metrics().write(report.metrics);
+    bool is_logged = false;
+    for (const auto& row : report.rows) {
+      if (!is_due(config.train.logging_steps, row["step"].get<std::int64_t>(), config.train.steps)) continue;
+      files.metrics().write(row);
+      is_logged = true;
+    }
+    if (is_logged) {
       for (const auto& row : report.completions) files.completions().write(row);
     }
     evaluation.after_step(trainer.state().step);
-    return report.metrics;
+    return report.rows.front();
   });
 }
 

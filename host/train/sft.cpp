@@ -37,18 +37,18 @@ nlohmann::ordered_json SftTrainer::step() {
   const auto micro = static_cast<std::size_t>(config_.train.samples_per_micro_batch());
   double loss_sum = 0.0, entropy_sum = 0.0;
   for (std::size_t first = 0; first < items.size(); first += micro) {
-    seed_dropout(state_, 0, first);
+    seed_dropout(state_, first);
     std::vector<objective::ScoredGroup> groups;
     std::vector<const model::Prompt*> prompts;
     for (std::size_t i = first; i < std::min(first + micro, items.size()); ++i) {
       prompts.push_back(&items[i].prompt);
       groups.push_back({&items[i].prompt, {}, {answers[i]}});
     }
-    const std::vector<at::Tensor> features = encode_prompt_images(model_, prompts);
-    for (std::size_t g = 0; g < groups.size(); ++g) groups[g].image_values = features[g];
     objective::LogprobOptions options;
     options.with_entropy = true;
     options.pass.is_training = true;
+    const std::vector<at::Tensor> features = encode_prompt_images(model_, prompts, options.pass);
+    for (std::size_t g = 0; g < groups.size(); ++g) groups[g].image_values = features[g];
     const objective::TokenLogprobs scored = objective::completion_logprobs(model_, groups, options);
     const at::Tensor loss = scored.logprobs.sum().neg().div(static_cast<double>(answer_tokens));
     const double value = loss.item<double>();

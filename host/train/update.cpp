@@ -2,7 +2,6 @@
 #include "train/update.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -36,24 +35,22 @@ adapt::AdamW make_optimizer(const adapt::Adapter& adapter, const config::Optimiz
           {config.learning_rate, config.beta1, config.beta2, config.eps, config.weight_decay}};
 }
 
-void seed_dropout(const RunState& state, std::int64_t iteration, std::size_t micro_batch) {
-  support::KeyedRandom random(state.seed,
-                              {support::hash_string("dropout"), static_cast<std::uint64_t>(state.step),
-                               static_cast<std::uint64_t>(iteration), micro_batch});
+void seed_dropout(const RunState& state, std::size_t micro_batch) {
+  support::KeyedRandom random(
+      state.seed, {support::hash_string("dropout"), static_cast<std::uint64_t>(state.step), micro_batch});
   auto generator = at::detail::getDefaultCPUGenerator();
   generator.set_current_seed(random.next());
 }
 
 std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
-                                             const std::vector<const model::Prompt*>& prompts) {
+                                             const std::vector<const model::Prompt*>& prompts,
+                                             const model::PassOptions& pass) {
   std::vector<const model::PreparedImage*> images;
   for (const model::Prompt* prompt : prompts) {
     for (const model::PreparedImage& image : prompt->images) images.push_back(&image);
   }
   std::vector<at::Tensor> features(prompts.size());
   if (images.empty()) return features;
-  model::PassOptions pass;
-  pass.is_training = at::GradMode::is_enabled();
   const at::Tensor all = model.encode_images(images, pass);  // [sum of n_tokens, D]
   std::int64_t row = 0;
   for (std::size_t p = 0; p < prompts.size(); ++p) {

@@ -21,7 +21,7 @@ at::Tensor row(const std::vector<double>& values) {
 }
 
 at::Tensor gradient(const LossInput& input, const LossOptions& options) {
-  return torch::autograd::grad({grpo_loss(input, options).loss}, {input.logprobs})[0];
+  return torch::autograd::grad({policy_loss(input, options).loss}, {input.logprobs})[0];
 }
 
 // Two completions, of 2 tokens and of 1.
@@ -43,7 +43,7 @@ std::vector<double> token_losses(double beta) {
   return {-1.2 * 1.5 + k3(-0.1), -std::exp(-0.1) * 1.5 + k3(-0.2), 0.8 * 0.5 + k3(0.1)};
 }
 
-TEST(GrpoLoss, EqualsHandComputedReductions) {
+TEST(PolicyLoss, EqualsHandComputedReductions) {
   const LossInput input = small_input();
   const auto l = token_losses(0.3);
   LossOptions options;
@@ -51,7 +51,7 @@ TEST(GrpoLoss, EqualsHandComputedReductions) {
   options.max_completion_length = 16;
   const auto loss = [&](const std::string& type) {
     options.loss_type = type;
-    return grpo_loss(input, options).loss.item<double>();
+    return policy_loss(input, options).loss.item<double>();
   };
   EXPECT_NEAR(loss("grpo"), ((l[0] + l[1]) / 2.0 + l[2]) / 4.0, 1e-12);
   EXPECT_NEAR(loss("bnpo"), (l[0] + l[1] + l[2]) / 10.0, 1e-12);
@@ -60,36 +60,109 @@ TEST(GrpoLoss, EqualsHandComputedReductions) {
   EXPECT_THROW((void)loss("ppo"), support::UserError);
 }
 
-TEST(GrpoLoss, CountsClippedTokensAndSumsTheDivergence) {
+TEST(PolicyLoss, DapoAndCispoDivideByTheMeanTokensOfTheRolloutsSteps) {
+  LossInput input = small_input();
+  input.mean_step_tokens = 12.5;
+  const auto l = token_losses(0.0);
+  LossOptions options;
+  options.loss_type = "dapo";
+  EXPECT_NEAR(policy_loss(input, options).loss.item<double>(), (l[0] + l[1] + l[2]) / 12.5, 1e-12);
+  options.loss_type = "bnpo";  // by its own tokens
+  EXPECT_NEAR(policy_loss(input, options).loss.item<double>(), (l[0] + l[1] + l[2]) / 10.0, 1e-12);
+}
+
+TEST(PolicyLoss, CispoWeighsLogprobsByTheCappedRatio) {
+  LossOptions options;
+  options.loss_type = "cispo";
+  options.epsilon_high = 1.2;  // an absolute cap
+  const LossInput input = small_input();
+  const std::vector<double> weights = {1.2 * 1.5, std::exp(-0.1) * 1.5, std::exp(-0.5) * -0.5};
+  const double expected = -(weights[0] * -1.0 + weights[1] * -0.5 + weights[2] * -2.0) / 10.0;
+  const LossParts parts = policy_loss(input, options);
+  EXPECT_NEAR(parts.loss.item<double>(), expected, 1e-12);
+  EXPECT_EQ(parts.clipped.high, 1.0);
+  EXPECT_EQ(parts.clipped.low, 0.0);
+  // The capped token still learns: that is cispo's point.
+  EXPECT_NEAR(gradient(input, options)[0].item<double>(), -1.2 * 1.5 / 10.0, 1e-12);
+}
+
+TEST(PolicyLoss, GspoHasOneRatioACompletion) {
+  LossOptions options;
+  options.loss_type = "gspo";
+  const LossInput input = small_input();
+  const double first = std::exp((0.3 - 0.1) / 2.0);  // the second completion's, e^-0.5, is clipped: A < 0
+  const LossParts parts = policy_loss(input, options);
+  EXPECT_NEAR(parts.loss.item<double>(), (-first * 1.5 + 0.8 * 0.5) / 4.0, 1e-12);
+  EXPECT_EQ(parts.clipped.low, 1.0);
+  EXPECT_EQ(parts.clipped.units, 2.0);
+  const at::Tensor grad = gradient(input, options);
+  EXPECT_NEAR(grad[0].item<double>(), -first * 1.5 / 2.0 / 4.0, 1e-12);
+  EXPECT_EQ(grad[2].item<double>(), 0.0);
+  options.loss_type = "grpo";
+  options.sequence_ratio = true;
+  EXPECT_EQ(policy_loss(input, options).loss.item<double>(), parts.loss.item<double>());
+}
+
+TEST(PolicyLoss, DeltaBoundsTheRatioThatANegativeAdvantageLeavesFree) {
+  LossInput input = small_input();
+  input.advantages = {-1.5, 0.5};
+  LossOptions options;
+  options.delta = 1.25;  // e^0.3 is 1.35
+  const double expected = (1.5 * (1.25 + std::exp(-0.1)) / 2.0 - 0.5 * std::exp(-0.5)) / 4.0;
+  EXPECT_NEAR(policy_loss(input, options).loss.item<double>(), expected, 1e-12);
+  EXPECT_EQ(gradient(input, options)[0].item<double>(), 0.0);
+}
+
+TEST(PolicyLoss, PolicyMaskSparesThePenalty) {
+  LossInput input = small_input();
+  input.policy_mask = at::tensor({1, 0, 1}, at::kLong).to(at::kBool);
+  LossOptions options;
+  options.loss_type = "bnpo";
+  options.beta = 0.3;
+  const auto l = token_losses(0.3), policy = token_losses(0.0);
+  EXPECT_NEAR(policy_loss(input, options).loss.item<double>(), (l[0] + (l[1] - policy[1]) + l[2]) / 10.0,
+              1e-12);
+}
+
+TEST(PolicyLoss, TellsTheClippedShareOfEachCompletion) {
+  const LossParts parts = policy_loss(small_input(), {});
+  EXPECT_EQ(parts.clipped.high_shares, (std::vector<double>{0.5, 0.0}));
+  EXPECT_EQ(parts.clipped.low_shares, (std::vector<double>{0.0, 1.0}));
+  LossInput masked = small_input();
+  masked.included = {true, false};
+  EXPECT_EQ(policy_loss(masked, {}).clipped.low_shares, (std::vector<double>{0.0}));
+}
+
+TEST(PolicyLoss, CountsClippedTokensAndSumsTheDivergence) {
   LossOptions options;
   options.beta = 0.3;
-  const LossParts parts = grpo_loss(small_input(), options);
-  EXPECT_EQ(parts.clip_high_sum, 1.0);
-  EXPECT_EQ(parts.clip_low_sum, 1.0);
+  const LossParts parts = policy_loss(small_input(), options);
+  EXPECT_EQ(parts.clipped.high, 1.0);
+  EXPECT_EQ(parts.clipped.low, 1.0);
   EXPECT_EQ(parts.tokens, 3);
   const auto l = token_losses(1.0), without = token_losses(0.0);
   EXPECT_NEAR(parts.kl_sum, l[0] + l[1] + l[2] - without[0] - without[1] - without[2], 1e-12);
 }
 
-TEST(GrpoLoss, ClipsOnlyTheSideThatTheAdvantageFavours) {
+TEST(PolicyLoss, ClipsOnlyTheSideThatTheAdvantageFavours) {
   LossInput input = small_input();
   input.advantages = {-1.5, 0.5};  // now high ratios with A < 0 and low ones with A > 0 stay
-  const LossParts parts = grpo_loss(input, {});
-  EXPECT_EQ(parts.clip_high_sum + parts.clip_low_sum, 0.0);
+  const LossParts parts = policy_loss(input, {});
+  EXPECT_EQ(parts.clipped.high + parts.clipped.low, 0.0);
   const double expected = (1.5 * (std::exp(0.3) + std::exp(-0.1)) / 2.0 - 0.5 * std::exp(-0.5)) / 4.0;
   EXPECT_NEAR(parts.loss.item<double>(), expected, 1e-12);
 }
 
-TEST(GrpoLoss, LeavesMaskedCompletionsOut) {
+TEST(PolicyLoss, LeavesMaskedCompletionsOut) {
   LossInput input = small_input();
   input.included = {true, false};
   LossOptions options;
   options.beta = 0.3;
-  const LossParts parts = grpo_loss(input, options);
+  const LossParts parts = policy_loss(input, options);
   const auto l = token_losses(0.3);
   EXPECT_NEAR(parts.loss.item<double>(), (l[0] + l[1]) / 2.0 / 4.0, 1e-12);
   EXPECT_EQ(parts.tokens, 2);
-  EXPECT_EQ(parts.clip_low_sum, 0.0);
+  EXPECT_EQ(parts.clipped.low, 0.0);
   EXPECT_EQ(gradient(input, options)[2].item<double>(), 0.0);
 }
 
@@ -109,50 +182,87 @@ LossInput random_input(std::vector<std::int64_t> lengths, std::uint64_t seed) {
   return input;
 }
 
-TEST(GrpoLoss, GradientEqualsFiniteDifferences) {
+// Every objective, with and without each of its options.
+std::vector<LossOptions> every_objective() {
+  std::vector<LossOptions> all;
+  for (const char* type : {"grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo"}) {
+    for (const double beta : {0.0, 0.2}) {
+      for (const bool has_delta : {false, true}) {
+        if (has_delta && std::string(type) == "cispo") continue;
+        LossOptions options;
+        options.loss_type = type;
+        options.beta = beta;
+        options.epsilon = 0.15;
+        options.epsilon_high = std::string(type) == "cispo" ? 1.1 : 0.25;
+        if (has_delta) options.delta = 1.4;
+        all.push_back(options);
+      }
+    }
+  }
+  return all;
+}
+
+TEST(PolicyLoss, GradientEqualsFiniteDifferences) {
   constexpr double kStep = 1e-6;
-  for (const char* type : {"grpo", "bnpo", "dr_grpo"}) {
-    LossOptions options;
-    options.loss_type = type;
-    options.beta = 0.2;
+  for (const LossOptions& options : every_objective()) {
+    // cispo's weight is a constant to the gradient, so finite differences only hold where it is one: at a fixed ratio.
+    const bool is_cispo = options.loss_type == "cispo";
     LossInput input = random_input({3, 1, 4, 2}, 5);
+    input.policy_mask = at::tensor({1, 1, 0, 1, 1, 1, 1, 0, 1, 1}, at::kLong).to(at::kBool);
     const at::Tensor analytic = gradient(input, options);
-    const at::Tensor base = input.logprobs.detach();
+    const at::Tensor base = input.logprobs.detach(), old = input.old_logprobs;
     for (std::int64_t i = 0; i < base.size(0); ++i) {
       const auto shifted = [&](double by) {
         input.logprobs = base.clone();
         input.logprobs[i] += by;
-        return grpo_loss(input, options).loss.item<double>();
+        input.old_logprobs = is_cispo ? old + (input.logprobs - base) : old;
+        return policy_loss(input, options).loss.item<double>();
       };
       EXPECT_NEAR(analytic[i].item<double>(), (shifted(kStep) - shifted(-kStep)) / (2 * kStep), 1e-8)
-          << type << i;
+          << options.loss_type << " beta " << options.beta << " token " << i;
     }
+    input.logprobs = base;
+    input.old_logprobs = old;
   }
 }
 
-TEST(GrpoLoss, HasExactlyNoGradientForEqualRewards) {
-  LossInput input = random_input({3, 2}, 9);
-  input.advantages = {0.0, 0.0};
-  EXPECT_EQ(gradient(input, {}).abs().max().item<double>(), 0.0);
+TEST(PolicyLoss, HasExactlyNoGradientForEqualRewards) {
+  for (LossOptions options : every_objective()) {
+    options.beta = 0.0;
+    LossInput input = random_input({3, 2}, 9);
+    input.advantages = {0.0, 0.0};
+    EXPECT_EQ(gradient(input, options).abs().max().item<double>(), 0.0) << options.loss_type;
+  }
 }
 
-TEST(GrpoLoss, IsThePolicyGradientAtRatioOne) {
+TEST(PolicyLoss, RatioIsExactlyOneWithoutOldLogprobs) {
+  for (LossOptions options : every_objective()) {
+    LossInput input = random_input({3, 1, 4, 2}, 13);
+    LossInput same = input;
+    input.old_logprobs = at::Tensor();
+    same.old_logprobs = same.logprobs.detach();
+    options.epsilon = 0.0;  // any other ratio would be clipped
+    options.epsilon_high = options.loss_type == "cispo" ? 1.0 : 0.0;
+    const LossParts parts = policy_loss(input, options);
+    EXPECT_EQ(parts.clipped.low + parts.clipped.high, 0.0) << options.loss_type;
+    EXPECT_EQ(parts.loss.item<double>(), policy_loss(same, options).loss.item<double>());
+  }
+}
+
+TEST(PolicyLoss, IsThePolicyGradientAtRatioOne) {
   LossInput input = random_input({2, 1}, 11);
   input.old_logprobs = at::Tensor();
-  const LossParts parts = grpo_loss(input, {});
-  EXPECT_EQ(parts.clip_low_sum + parts.clip_high_sum, 0.0);
+  const LossParts parts = policy_loss(input, {});
+  EXPECT_EQ(parts.clipped.low + parts.clipped.high, 0.0);
   EXPECT_NEAR(parts.loss.item<double>(), -(input.advantages[0] + input.advantages[1]) / 2.0, 1e-12);
   const at::Tensor expected = row({-1.0 / 4.0, -1.0 / 4.0, 0.7 / 2.0});
   EXPECT_LT((gradient(input, {}) - expected).abs().max().item<double>(), 1e-12);
 }
 
-TEST(GrpoLoss, DoesNotDependOnMicroBatches) {
-  for (const char* type : {"grpo", "bnpo", "dr_grpo", "dapo"}) {
-    LossOptions options;
-    options.loss_type = type;
-    options.beta = 0.1;
+TEST(PolicyLoss, DoesNotDependOnMicroBatches) {
+  for (const LossOptions& options : every_objective()) {
     const LossInput whole = random_input({3, 1, 4, 2}, 21);
-    const LossParts all = grpo_loss(whole, options);
+    const LossParts all = policy_loss(whole, options);
     const at::Tensor all_gradient = torch::autograd::grad({all.loss}, {whole.logprobs})[0];
     double loss = 0.0, kl = 0.0, clipped = 0.0;
     std::int64_t begin = 0;
@@ -164,37 +274,37 @@ TEST(GrpoLoss, DoesNotDependOnMicroBatches) {
       part.ref_logprobs = whole.ref_logprobs.narrow(0, begin, length);
       part.advantages = {whole.advantages[i]};
       part.lengths = {length};
-      const LossParts parts = grpo_loss(part, options);
+      const LossParts parts = policy_loss(part, options);
       loss += parts.loss.item<double>();
       kl += parts.kl_sum;
-      clipped += parts.clip_low_sum + parts.clip_high_sum;
+      clipped += parts.clipped.low + parts.clipped.high;
       EXPECT_LT((gradient(part, options) - all_gradient.narrow(0, begin, length)).abs().max().item<double>(),
                 1e-12);
       begin += length;
     }
     EXPECT_NEAR(loss, all.loss.item<double>(), 1e-12);
     EXPECT_NEAR(kl, all.kl_sum, 1e-12);
-    EXPECT_EQ(clipped, all.clip_low_sum + all.clip_high_sum);
+    EXPECT_EQ(clipped, all.clipped.low + all.clipped.high);
   }
 }
 
-TEST(GrpoLoss, TakesEmptyCompletions) {
+TEST(PolicyLoss, TakesEmptyCompletions) {
   LossInput input = small_input();
   input.lengths = {2, 0, 1};
   input.advantages = {1.5, 3.0, -0.5};
   const auto l = token_losses(0.0);
-  EXPECT_NEAR(grpo_loss(input, {}).loss.item<double>(), ((l[0] + l[1]) / 2.0 + l[2]) / 4.0, 1e-12);
+  EXPECT_NEAR(policy_loss(input, {}).loss.item<double>(), ((l[0] + l[1]) / 2.0 + l[2]) / 4.0, 1e-12);
 }
 
-TEST(GrpoLoss, RefusesInputsThatDoNotFit) {
+TEST(PolicyLoss, RefusesInputsThatDoNotFit) {
   LossInput input = small_input();
   input.lengths = {2, 2};
-  EXPECT_THROW((void)grpo_loss(input, {}), std::invalid_argument);
+  EXPECT_THROW((void)policy_loss(input, {}), std::invalid_argument);
   input = small_input();
   input.ref_logprobs = at::Tensor();
   LossOptions options;
   options.beta = 0.1;
-  EXPECT_THROW((void)grpo_loss(input, options), std::invalid_argument);
+  EXPECT_THROW((void)policy_loss(input, options), std::invalid_argument);
 }
 
 }  // namespace

@@ -78,9 +78,10 @@ TEST(AdapterParity, LossKlAndGradientsOfGrpoEqual) {
   options.epsilon = options.epsilon_high = note.at("epsilon");
 
   options.loss_type = "dapo";
-  EXPECT_NEAR(objective::grpo_loss(input, options).loss.item<double>(), note.at("dapo").get<double>(), 1e-5);
+  EXPECT_NEAR(objective::policy_loss(input, options).loss.item<double>(), note.at("dapo").get<double>(),
+              1e-5);
   options.loss_type = "grpo";
-  const objective::LossParts parts = objective::grpo_loss(input, options);
+  const objective::LossParts parts = objective::policy_loss(input, options);
   EXPECT_NEAR(parts.loss.item<double>(), note.at("grpo").get<double>(), 1e-5);
   EXPECT_NEAR(parts.kl_sum / static_cast<double>(parts.tokens), note.at("kl_token_mean").get<double>(), 1e-5);
 

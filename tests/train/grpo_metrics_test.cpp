@@ -23,25 +23,42 @@ TEST(IncludedCompletions, LeaveOutTruncatedOnesOnlyWhenAsked) {
   EXPECT_EQ(included_completions(rollouts, true), (std::vector<bool>{true, false}));
 }
 
+UpdateResult result_of_four_tokens() {
+  UpdateResult result;
+  result.loss = 0.5;
+  result.entropy_sum = 6.0;
+  result.kl_sum = 8.0;
+  result.tokens = 4;
+  result.clipped.low = 1.0;
+  result.clipped.high = 2.0;
+  result.clipped.units = 4.0;
+  result.clipped.low_shares = {0.5, 0.25};
+  result.clipped.high_shares = {0.0, 1.0};
+  return result;
+}
+
 TEST(UpdateMetrics, AreMeansOverTokensAndKlIsLeftOutWithoutAReference) {
-  nlohmann::ordered_json metrics;
-  UpdateMetrics update;
-  update.loss = 0.5;
-  update.entropy_sum = 6.0;
-  update.clip_low_sum = 1.0;
-  update.clip_high_sum = 2.0;
-  update.kl_sum = 8.0;
-  update.tokens = 4;
-  add_update_metrics(metrics, update);
+  config::ObjectiveConfig objective;
+  nlohmann::ordered_json metrics = update_metrics(result_of_four_tokens(), objective);
   EXPECT_EQ(metrics["loss"], 0.5);
   EXPECT_EQ(metrics["entropy"], 1.5);
   EXPECT_EQ(metrics["clip_ratio/low_mean"], 0.25);
+  EXPECT_EQ(metrics["clip_ratio/low_min"], 0.25);
   EXPECT_EQ(metrics["clip_ratio/high_mean"], 0.5);
+  EXPECT_EQ(metrics["clip_ratio/high_max"], 1.0);
   EXPECT_EQ(metrics["clip_ratio/region_mean"], 0.75);
   EXPECT_FALSE(metrics.contains("kl"));
-  update.has_kl = true;
-  add_update_metrics(metrics, update);
+  objective.beta = 0.1;
+  metrics = update_metrics(result_of_four_tokens(), objective);
   EXPECT_EQ(metrics["kl"], 2.0);
+}
+
+TEST(UpdateMetrics, OfCispoHaveItsOwnClipRatio) {
+  config::ObjectiveConfig objective;
+  objective.loss_type = "cispo";
+  const nlohmann::ordered_json metrics = update_metrics(result_of_four_tokens(), objective);
+  EXPECT_EQ(metrics["cispo_clip_ratio"], 0.5);
+  EXPECT_FALSE(metrics.contains("clip_ratio/low_mean"));
 }
 
 }  // namespace

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/experience.h"
+
+#include <algorithm>
+
+#include "train/grpo_metrics.h"
+
+namespace graft::train {
+
+namespace {
+
+void pad_like_vlm_r1(Experience& experience, const MicroBatch& micro, std::int64_t eos_id,
+                     std::int64_t pad_id) {
+  const std::size_t begin = micro.first * experience.num_generations;
+  const std::size_t end = begin + micro.count * experience.num_generations;
+  std::size_t longest = 0;
+  for (std::size_t i = begin; i < end; ++i) longest = std::max(longest, experience.scored_ids[i].size());
+  for (std::size_t i = begin; i < end; ++i) {
+    std::vector<std::int64_t>& ids = experience.scored_ids[i];
+    if (std::find(ids.begin(), ids.end(), eos_id) == ids.end()) ids.resize(longest, pad_id);
+  }
+}
+
+}  // namespace
+
+void split_experience(Experience& experience, const config::RunConfig& config, std::int64_t eos_id,
+                      std::int64_t pad_id) {
+  experience.num_generations = static_cast<std::size_t>(config.rollout.num_generations);
+  for (const rollout::Completion& completion : experience.rollouts.completions) {
+    experience.scored_ids.push_back(completion.ids);
+  }
+  experience.included =
+      included_completions(experience.rollouts, config.objective.mask_truncated_completions);
+
+  const auto step = static_cast<std::size_t>(config.train.prompts_per_step);
+  const auto size = static_cast<std::size_t>(config.train.prompts_per_micro_batch());
+  for (std::size_t begin = 0; begin < experience.items.size(); begin += step) {
+    MiniBatch mini;
+    mini.first = begin;
+    mini.count = std::min(step, experience.items.size() - begin);
+    for (std::size_t first = begin; first < begin + mini.count; first += size) {
+      mini.micro_batches.push_back({first, std::min(size, begin + mini.count - first), {}, {}});
+      if (config.objective.parity == "vlm_r1") {
+        pad_like_vlm_r1(experience, mini.micro_batches.back(), eos_id, pad_id);
+      }
+    }
+    mini.completions = static_cast<std::int64_t>(mini.count * experience.num_generations);
+    for (std::size_t i = begin * experience.num_generations;
+         i < (begin + mini.count) * experience.num_generations; ++i) {
+      if (experience.included[i]) mini.tokens += static_cast<std::int64_t>(experience.scored_ids[i].size());
+    }
+    experience.mean_step_tokens += static_cast<double>(mini.tokens);
+    experience.mini_batches.push_back(std::move(mini));
+  }
+  if (!experience.mini_batches.empty()) {
+    experience.mean_step_tokens /= static_cast<double>(experience.mini_batches.size());
+  }
+}
+
+}  // namespace graft::train

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "adapt/adapter.h"
+#include "config/run_config.h"
+#include "model/model.h"
+#include "objective/logprobs.h"
+#include "objective/loss.h"
+#include "train/checkpoint.h"
+#include "train/experience.h"
+
+namespace graft::train {
+
+// What one optimizer step computed, summed over its micro-batches.
+struct UpdateResult {
+  double loss = 0.0;
+  double kl_sum = 0.0, entropy_sum = 0.0;  // over tokens that are not masked
+  std::int64_t tokens = 0;                 // not masked
+  objective::ClipCounts clipped;
+  // One a micro-batch, flat over its scored tokens, without autograd; float32.
+  std::vector<at::Tensor> logprobs, entropies;
+};
+
+// The forward and backward passes of the update. Control thread only; the objects given must outlive it.
+class PolicyUpdate {
+ public:
+  PolicyUpdate(model::Model& model, adapt::Adapter& adapter, const config::RunConfig& config);
+
+  // Sets ref_logprobs of every micro-batch: of the base model, or of the initial trained tensors.
+  void score_reference(Experience& experience);
+  // Sets old_logprobs of every micro-batch where objective.old_logprobs wants them before the update.
+  void score_old(Experience& experience) const;
+  // Loss and gradients of one optimizer step: gradients are added to those of the trained tensors. In the first iteration of a
+  // rollout this may be the pass that gives old_logprobs. Throws DivergedError for a loss that is not finite.
+  [[nodiscard]] UpdateResult accumulate(Experience& experience, MiniBatch& mini, std::int64_t iteration,
+                                        const RunState& state) const;
+
+ private:
+  [[nodiscard]] objective::TokenLogprobs logprobs(const Experience& experience, const MicroBatch& micro,
+                                                  const objective::LogprobOptions& options) const;
+  // The log-probabilities or entropies of all micro-batches without gradients and dropout.
+  [[nodiscard]] std::vector<at::Tensor> policy_masks(const Experience& experience,
+                                                     const MiniBatch& mini) const;
+  [[nodiscard]] objective::LossInput loss_input(const Experience& experience, const MiniBatch& mini,
+                                                const MicroBatch& micro,
+                                                const objective::TokenLogprobs& current) const;
+
+  model::Model& model_;
+  adapt::Adapter& adapter_;
+  const config::RunConfig& config_;
+  objective::LossOptions loss_options_;
+};
+
+}  // namespace graft::train

@@ -66,6 +66,10 @@ class ObjectiveChecker {
 
   void check_reference() const {
     if (c_.beta == 0) {
+      if (c_.use_bias_correction_kl) {
+        fail("objective.use_bias_correction_kl",
+             "has no effect, because objective.beta is 0; set beta or leave it out");
+      }
       if (c_.reference) {
         fail("objective.reference",
              cat("is \"", *c_.reference,
@@ -104,6 +108,7 @@ class ObjectiveChecker {
     require(c_.loss_type == "grpo", "objective.loss_type", "grpo alone");
     require(!c_.sequence_ratio(), "objective.importance_sampling_level", "ratios by token");
     require(!c_.delta, "objective.delta", "no two-sided clipping");
+    require(!c_.corrects_kl(), "objective.use_bias_correction_kl", "the plain k3 term");
     require(c_.old_logprobs == "auto", "objective.old_logprobs",
             "its own way to old log-probabilities; leave it at auto");
     require(c_.scale_rewards == "group", "objective.scale_rewards", "the group's standard deviation");

@@ -83,6 +83,7 @@ struct ObjectiveConfig {
   std::string loss_type = "grpo";
   std::optional<std::string> importance_sampling_level;  // null: "sequence" for gspo, else "token"
   double beta = 0.0;
+  std::optional<bool> use_bias_correction_kl;   // null: corrects_kl()
   std::optional<std::string> reference;         // null: "initial"
   std::optional<double> epsilon, epsilon_high;  // null: clip_low(), clip_high()
   std::optional<double> delta;                  // null: one-sided clipping
@@ -102,6 +103,7 @@ struct ObjectiveConfig {
     if (loss_type == "cispo") return 5.0;
     return epsilon || loss_type != "gspo" ? clip_low() : 4e-4;
   }
+  [[nodiscard]] bool corrects_kl() const { return use_bias_correction_kl.value_or(parity != "vlm_r1"); }
   [[nodiscard]] bool sequence_ratio() const {
     return importance_sampling_level.value_or(loss_type == "gspo" ? "sequence" : "token") == "sequence";
   }

@@ -180,6 +180,11 @@ void describe_keys(RunConfig& c, Visitor& v) {
         {.description = "Weight of the KL penalty against the reference policy; 0: no reference pass.",
          .flag = "beta",
          .minimum = 0});
+  v.key("use_bias_correction_kl", c.objective.use_bias_correction_kl,
+        {.description = "Multiply the KL term by the probability ratio, which makes its gradient that of the "
+                        "reverse KL. Null: true, as "
+                        "in TRL; false with parity=vlm_r1.",
+         .flag = "use_bias_correction_kl"});
   v.key("reference", c.objective.reference,
         {.description = "Reference policy of the KL penalty: initial (as training starts, with a loaded "
                         "adapter) or base (without any "

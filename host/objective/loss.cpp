@@ -170,7 +170,8 @@ LossParts policy_loss(const LossInput& input, const LossOptions& options) {
     parts.clipped =
         count_clipped(completions, at::exp(log_ratio.detach()), advantage, options, /*by_completion=*/false);
   }
-  at::Tensor token_loss = surrogate_loss(at::exp(log_ratio), advantage, logprobs, options);  // [N]
+  const at::Tensor ratio = at::exp(log_ratio);
+  at::Tensor token_loss = surrogate_loss(ratio, advantage, logprobs, options);  // [N]
   if (input.policy_mask.defined()) token_loss = token_loss * input.policy_mask.to(at::kDouble);
 
   if (options.beta != 0.0) {
@@ -180,7 +181,8 @@ LossParts policy_loss(const LossInput& input, const LossOptions& options) {
     // k3 of Schulman, "Approximating KL divergence" (2020): unbiased and never negative. expm1 keeps small
     // values exact.
     const at::Tensor difference = input.ref_logprobs.detach().to(at::kDouble) - logprobs;
-    const at::Tensor kl = at::expm1(difference) - difference;
+    at::Tensor kl = at::expm1(difference) - difference;
+    if (options.use_bias_correction_kl) kl = kl * ratio;
     parts.kl_sum = (completions.sum(kl.detach()) * completions.mask).sum().item<double>();
     token_loss = token_loss + options.beta * kl;
   }

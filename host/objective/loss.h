@@ -26,9 +26,12 @@ struct LossOptions {
   std::string loss_type = "grpo";
   bool sequence_ratio = false;  // one ρ a completion, as gspo always has
   double beta = 0.0;            // weight of the k3 penalty; masks of policy_mask do not apply to it
-  double epsilon = 0.2;         // clip range below 1; not used by cispo
-  double epsilon_high = 0.2;    // above 1; cispo: the cap of ρ itself
-  std::optional<double> delta;  // two-sided clipping: ρ of the unclipped branch is at most this
+  // The k3 term times ρ, which makes its gradient that of the reverse KL (DeepSeek-AI 2025, arXiv:2512.02556; TRL's default):
+  // also on-policy, where ρ is 1 but not its gradient.
+  bool use_bias_correction_kl = true;
+  double epsilon = 0.2;                      // clip range below 1; not used by cispo
+  double epsilon_high = 0.2;                 // above 1; cispo: the cap of ρ itself
+  std::optional<double> delta;               // two-sided clipping: ρ of the unclipped branch is at most this
   std::int64_t max_completion_length = 256;  // the constant of dr_grpo
 
   [[nodiscard]] bool uses_sequence_ratio() const { return sequence_ratio || loss_type == "gspo"; }
@@ -64,7 +67,7 @@ struct ClipCounts {
 struct LossParts {
   at::Tensor
       loss;  // float64 scalar with autograd, already normalised over the whole step: micro-batches add up
-  double kl_sum = 0.0;  // Σ k3 over tokens
+  double kl_sum = 0.0;  // Σ of the k3 terms over tokens, as they enter the loss
   ClipCounts clipped;
   std::int64_t tokens = 0;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "train/grpo_metrics.h"
+#include "train/micro_batches.h"
 
 namespace graft::train {
 
@@ -21,6 +22,20 @@ void pad_like_vlm_r1(Experience& experience, const MicroBatch& micro, std::int64
   }
 }
 
+// Flat tokens that each prompt with its completions has in a pass: the last token of a completion predicts nothing.
+std::vector<std::int64_t> prompt_tokens(const Experience& experience) {
+  std::vector<std::int64_t> tokens;
+  for (std::size_t p = 0; p < experience.items.size(); ++p) {
+    std::size_t count = experience.items[p].prompt.ids.size();
+    for (std::size_t g = 0; g < experience.num_generations; ++g) {
+      const std::size_t length = experience.scored_ids[p * experience.num_generations + g].size();
+      count += length > 0 ? length - 1 : 0;
+    }
+    tokens.push_back(static_cast<std::int64_t>(count));
+  }
+  return tokens;
+}
+
 }  // namespace
 
 void split_experience(Experience& experience, const config::RunConfig& config, std::int64_t eos_id,
@@ -34,12 +49,14 @@ void split_experience(Experience& experience, const config::RunConfig& config, s
 
   const auto step = static_cast<std::size_t>(config.train.prompts_per_step);
   const auto size = static_cast<std::size_t>(config.train.prompts_per_micro_batch());
+  const std::vector<std::int64_t> tokens = prompt_tokens(experience);
   for (std::size_t begin = 0; begin < experience.items.size(); begin += step) {
     MiniBatch mini;
     mini.first = begin;
     mini.count = std::min(step, experience.items.size() - begin);
-    for (std::size_t first = begin; first < begin + mini.count; first += size) {
-      mini.micro_batches.push_back({first, std::min(size, begin + mini.count - first), {}, {}});
+    for (const Range& part :
+         split_micro_batches(std::span(tokens).subspan(begin, mini.count), std::nullopt, size)) {
+      mini.micro_batches.push_back({begin + part.first, part.count, {}, {}});
       if (config.objective.parity == "vlm_r1") {
         pad_like_vlm_r1(experience, mini.micro_batches.back(), eos_id, pad_id);
       }

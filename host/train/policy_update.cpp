@@ -57,6 +57,7 @@ objective::LossOptions make_loss_options(const config::RunConfig& config) {
   options.loss_type = config.objective.loss_type;
   options.sequence_ratio = config.objective.sequence_ratio();
   options.beta = config.objective.beta;
+  options.use_bias_correction_kl = config.objective.corrects_kl();
   options.epsilon = config.objective.clip_low();
   options.epsilon_high = config.objective.clip_high();
   options.delta = config.objective.delta;

@@ -38,9 +38,11 @@ LossInput small_input() {
 }
 
 // Token losses of small_input() by hand: the first is clipped above, the last below.
-std::vector<double> token_losses(double beta) {
-  const auto k3 = [&](double difference) { return beta * (std::exp(difference) - difference - 1.0); };
-  return {-1.2 * 1.5 + k3(-0.1), -std::exp(-0.1) * 1.5 + k3(-0.2), 0.8 * 0.5 + k3(0.1)};
+std::vector<double> token_losses(double beta, bool corrects_kl = true) {
+  const auto k3 = [&](double difference, double log_ratio) {
+    return beta * (std::exp(difference) - difference - 1.0) * (corrects_kl ? std::exp(log_ratio) : 1.0);
+  };
+  return {-1.2 * 1.5 + k3(-0.1, 0.3), -std::exp(-0.1) * 1.5 + k3(-0.2, -0.1), 0.8 * 0.5 + k3(0.1, -0.5)};
 }
 
 TEST(PolicyLoss, EqualsHandComputedReductions) {
@@ -58,6 +60,15 @@ TEST(PolicyLoss, EqualsHandComputedReductions) {
   EXPECT_NEAR(loss("dapo"), (l[0] + l[1] + l[2]) / 10.0, 1e-12);
   EXPECT_NEAR(loss("dr_grpo"), (l[0] + l[1] + l[2]) / (4.0 * 16.0), 1e-12);
   EXPECT_THROW((void)loss("ppo"), support::UserError);
+}
+
+TEST(PolicyLoss, TheBiasCorrectionOfThePenaltyCanBeLeftOut) {
+  LossOptions options;
+  options.loss_type = "bnpo";
+  options.beta = 0.3;
+  options.use_bias_correction_kl = false;
+  const auto l = token_losses(0.3, false);
+  EXPECT_NEAR(policy_loss(small_input(), options).loss.item<double>(), (l[0] + l[1] + l[2]) / 10.0, 1e-12);
 }
 
 TEST(PolicyLoss, DapoAndCispoDivideByTheMeanTokensOfTheRolloutsSteps) {
@@ -195,6 +206,8 @@ std::vector<LossOptions> every_objective() {
         options.epsilon = 0.15;
         options.epsilon_high = std::string(type) == "cispo" ? 1.1 : 0.25;
         if (has_delta) options.delta = 1.4;
+        options.use_bias_correction_kl =
+            std::string(type) != "cispo" || beta == 0.0;  // see finite differences
         all.push_back(options);
       }
     }
@@ -205,7 +218,8 @@ std::vector<LossOptions> every_objective() {
 TEST(PolicyLoss, GradientEqualsFiniteDifferences) {
   constexpr double kStep = 1e-6;
   for (const LossOptions& options : every_objective()) {
-    // cispo's weight is a constant to the gradient, so finite differences only hold where it is one: at a fixed ratio.
+    // cispo's weight is a constant to the gradient, so finite differences only hold where it is one: at a fixed ratio. There the
+    // correction of the penalty would be a constant too, which it is not to the gradient.
     const bool is_cispo = options.loss_type == "cispo";
     LossInput input = random_input({3, 1, 4, 2}, 5);
     input.policy_mask = at::tensor({1, 1, 0, 1, 1, 1, 1, 0, 1, 1}, at::kLong).to(at::kBool);

@@ -73,7 +73,8 @@ struct Outcome {
 };
 
 // Steps of a trainer with the test's completions; identical: every completion of a group is the same.
-Outcome run(const config::RunConfig& config, std::vector<TinyQuestion> order, int steps, bool identical = false) {
+Outcome run(const config::RunConfig& config, std::vector<TinyQuestion> order, int steps,
+            bool identical = false) {
   Outcome outcome;
   TinyTrainer* made = nullptr;
   GrpoHooks hooks;
@@ -182,8 +183,9 @@ TEST(GrpoTrainer, EqualRewardsGiveExactlyNoGradient) {
     // One group has no score at all, so no spread to speak of either.
     const nlohmann::ordered_json& row = made.reports[0].rows[0];
     EXPECT_EQ(row["frac_reward_zero_std"], 7.0 / 8.0);
-    EXPECT_NEAR(row["frac_reward_zero_std_low"].get<double>() + row["frac_reward_zero_std_high"].get<double>(),
-                7.0 / 8.0, 1e-12);
+    EXPECT_NEAR(
+        row["frac_reward_zero_std_low"].get<double>() + row["frac_reward_zero_std_high"].get<double>(),
+        7.0 / 8.0, 1e-12);
   }
 }
 

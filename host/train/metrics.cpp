@@ -9,8 +9,9 @@
 
 namespace graft::train {
 
-bool is_timing_metric(const std::string& name) {
-  return name == "step_time" || name.starts_with("time/") || name.starts_with("speed/");
+bool is_measured_metric(const std::string& name) {
+  return name == "step_time" || name.starts_with("time/") || name.starts_with("speed/") ||
+         name.starts_with("memory/");
 }
 
 MetricsFile::MetricsFile(const std::filesystem::path& file, std::int64_t last_step) : file_(file) {

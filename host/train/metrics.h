@@ -9,8 +9,8 @@
 
 namespace graft::train {
 
-// Measured times: they differ between two equal runs, all other metrics do not.
-[[nodiscard]] bool is_timing_metric(const std::string& name);
+// Measured times and memory: they differ between two equal runs, all other metrics do not.
+[[nodiscard]] bool is_measured_metric(const std::string& name);
 
 // metrics.jsonl of a run directory: one object a logged step, keys in insertion order, flushed line by line.
 class MetricsFile {

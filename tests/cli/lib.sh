@@ -33,8 +33,8 @@ expect_exit() {
 # make_shapes DIR N SEED
 make_shapes() { "$graft" --log warn data shapes --out "$1" --n "$2" --seed "$3"; }
 
-# Metrics without measured times, which differ between equal runs.
-without_times() { sed -E 's/,?"(step_time|(time|speed)\/[a-z_]+)":[^,}]*//g' "$1"; }
+# Metrics without measured times and memory, which differ between equal runs.
+without_times() { sed -E 's/,?"(step_time|(time|speed|memory)\/[a-z0-9_]+)":[^,}]*//g' "$1"; }
 
 # A short GRPO run: grpo OUTPUT_DIR ARGUMENTS…. With as_process=exec before it, in the background, $! is the run itself.
 grpo() {

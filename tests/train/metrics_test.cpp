@@ -43,11 +43,12 @@ TEST_F(MetricsFileTest, AFreshRunStartsAnEmptyFile) {
   EXPECT_EQ(support::read_file(file_), "");
 }
 
-TEST(TimingMetrics, AreTheOnesThatDifferBetweenEqualRuns) {
-  EXPECT_TRUE(is_timing_metric("step_time"));
-  EXPECT_TRUE(is_timing_metric("time/rollout"));
-  EXPECT_TRUE(is_timing_metric("speed/tokens_per_second"));
-  EXPECT_FALSE(is_timing_metric("reward"));
+TEST(MeasuredMetrics, AreTheOnesThatDifferBetweenEqualRuns) {
+  EXPECT_TRUE(is_measured_metric("step_time"));
+  EXPECT_TRUE(is_measured_metric("time/rollout"));
+  EXPECT_TRUE(is_measured_metric("speed/tokens_per_second"));
+  EXPECT_TRUE(is_measured_metric("memory/rollout_gib"));
+  EXPECT_FALSE(is_measured_metric("reward"));
 }
 
 }  // namespace

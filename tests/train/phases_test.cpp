@@ -52,10 +52,10 @@ TEST(Phases, SecondsAddUpOverEntries) {
 TEST(Phases, APhaseThatThrowsIsMeasured) {
   Phases phases;
   EXPECT_THROW(phases.run("rollout",
-                              [] {
-                                use_memory(kMiB);
-                                throw std::runtime_error("stopped");
-                              }),
+                          [] {
+                            use_memory(kMiB);
+                            throw std::runtime_error("stopped");
+                          }),
                std::runtime_error);
   EXPECT_GT(phases.seconds("rollout"), 0.0);
 }

@@ -174,6 +174,23 @@ TEST(Flags, BatchFlagsCountCompletions) {
   EXPECT_EQ(c.train.batch_size, 8);
 }
 
+TEST(Flags, AGenerationBatchServesWholeOptimizerSteps) {
+  const Args batch = {
+      "--num_generations", "4", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"};
+  const auto with = [&](const Args& more) {
+    Args args = batch;
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  EXPECT_EQ(load(with({"--steps_per_generation", "6"})).train.num_mini_batches, 3);
+  EXPECT_EQ(load(with({"--generation_batch_size", "32"})).train.num_mini_batches, 2);
+  EXPECT_EQ(load(with({"--generation_batch_size", "32"})).train.prompts_per_rollout(), 8);
+  EXPECT_TRUE(contains(error_of(with({"--steps_per_generation", "3"})), "a multiple of 2"));
+  EXPECT_TRUE(contains(error_of(with({"--generation_batch_size", "24"})), "a multiple of 16"));
+  EXPECT_TRUE(
+      contains(error_of(with({"--generation_batch_size", "32", "--steps_per_generation", "4"})), "twice"));
+}
+
 TEST(Flags, PluginsAccumulate) {
   EXPECT_EQ(load({"--plugin", "a.so", "--plugin", "b.so"}).plugins,
             (std::vector<std::string>{"a.so", "b.so"}));

@@ -186,6 +186,60 @@ TEST_F(RunConfigTest, RulesBetweenKeys) {
   EXPECT_TRUE(contains(error_of({"train.micro_batch_size=5"}, kSft), "must divide train.batch_size"));
 }
 
+// What an objective does not use, or cannot have, is refused by name.
+TEST_F(RunConfigTest, RulesOfTheObjective) {
+  const auto refused = [&](const Args& args, const std::vector<std::string>& parts) {
+    const std::string message = error_of(args);
+    for (const std::string& part : parts) EXPECT_TRUE(contains(message, part));
+  };
+  refused({"objective.loss_type=cispo", "objective.epsilon=0.2"}, {"objective.epsilon is 0.2", "cispo"});
+  refused({"objective.loss_type=cispo", "objective.delta=4"}, {"objective.delta", "cispo"});
+  refused({"objective.loss_type=gspo", "--importance_sampling_level", "token"},
+          {"--importance_sampling_level token", "gspo"});
+  refused({"objective.old_logprobs=none", "objective.num_iterations=2"},
+          {"objective.old_logprobs", "objective.num_iterations 2"});
+  refused({"objective.old_logprobs=none", "train.num_mini_batches=4"}, {"train.num_mini_batches 4"});
+  refused({"objective.old_logprobs=none", "objective.epsilon=0.1"},
+          {"objective.epsilon", "every ratio is 1"});
+  refused({"objective.reference=base"}, {"objective.reference", "objective.beta is 0"});
+  refused({"objective.use_bias_correction_kl=false"},
+          {"objective.use_bias_correction_kl", "objective.beta is 0"});
+  refused({"objective.beta=0.1", "objective.reference=base", "peft.strategy=full"},
+          {"objective.reference is \"base\"", "peft.strategy \"full\""});
+  refused({"objective.beta=0.1", "model.init=random", "peft.strategy=full"},
+          {"objective.beta is 0.1", "model.init"});
+  refused({"objective.multi_objective_aggregation=normalize_then_sum", "objective.scale_rewards=none"},
+          {"objective.scale_rewards is \"none\"", "normalize_then_sum"});
+  refused({"objective.top_entropy_quantile=0"}, {"objective.top_entropy_quantile is 0"});
+  refused({"objective.loss_type=ppo"}, {"objective.loss_type is \"ppo\"", "gspo"});
+}
+
+TEST_F(RunConfigTest, VlmR1ParityRefusesWhatVlmR1DoesNotHave) {
+  const std::string parity = "objective.parity=vlm_r1";
+  EXPECT_FALSE(load({parity, "rewards=iou"}).config.objective.corrects_kl());
+  for (const char* other :
+       {"objective.loss_type=dapo", "objective.importance_sampling_level=sequence", "objective.delta=2",
+        "objective.old_logprobs=recompute", "objective.scale_rewards=none",
+        "objective.top_entropy_quantile=0.2", "objective.mask_truncated_completions=true",
+        "train.num_mini_batches=2", "rollout.temperature=0.9", "rewards.format.weight=0.5"}) {
+    EXPECT_TRUE(contains(error_of({parity, other}), "objective.parity=vlm_r1")) << other;
+  }
+}
+
+TEST_F(RunConfigTest, ClipRangesAreThoseOfTheObjective) {
+  const auto range = [&](const Args& args) {
+    const ObjectiveConfig objective = load(args).config.objective;
+    return std::pair(objective.clip_low(), objective.clip_high());
+  };
+  EXPECT_EQ(range({}), std::pair(0.2, 0.2));
+  EXPECT_EQ(range({"objective.epsilon=0.1"}), std::pair(0.1, 0.1));
+  EXPECT_EQ(range({"objective.loss_type=gspo"}), std::pair(3e-4, 4e-4));
+  EXPECT_EQ(range({"objective.loss_type=gspo", "objective.epsilon=0.01"}), std::pair(0.01, 0.01));
+  EXPECT_EQ(range({"objective.importance_sampling_level=sequence"}), std::pair(0.2, 0.2));
+  EXPECT_EQ(range({"objective.loss_type=cispo"}).second, 5.0);
+  EXPECT_EQ(range({"objective.loss_type=cispo", "--epsilon_high", "1.5"}).second, 1.5);
+}
+
 TEST_F(RunConfigTest, AnEvaluationWithoutRewardsReportsGrounding) {
   const RunConfig c = load({"rewards=[]"}, kEval).config;
   ASSERT_EQ(c.rewards.size(), 2U);

@@ -15,7 +15,7 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
 AdvantageOptions options(std::int64_t group, const std::string& scale = "group",
                          std::vector<double> weights = {1.0}) {
-  return {group, scale, std::move(weights)};
+  return {group, scale, std::move(weights), "sum_then_normalize"};
 }
 
 TEST(Advantages, NormaliseWithinGroups) {
@@ -75,6 +75,32 @@ TEST(Advantages, AreExactlyZeroForEqualRewards) {
     for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(result.advantages[i], 0.0) << reward;
     EXPECT_EQ(result.frac_reward_zero_std, 0.5);
   }
+}
+
+TEST(Advantages, MayNormalizeEachComponentFirst) {
+  AdvantageOptions options{2, "group", {1.0, 2.0}, "normalize_then_sum"};
+  const auto result = compute_advantages({{0.0, 5.0}, {1.0, 3.0}, {4.0, kNone}, {2.0, 1.0}}, options);
+  // Component 1: ±0.5 / std, std = √0.5 in group 1 and √2 in group 2; component 2 counts double, and is alone in group 2.
+  const auto normalized = [](double deviation, double std) { return deviation / (std + 1e-4); };
+  const std::vector<double> sums = {normalized(-0.5, std::sqrt(0.5)) + 2.0 * normalized(1.0, std::sqrt(2.0)),
+                                    normalized(0.5, std::sqrt(0.5)) + 2.0 * normalized(-1.0, std::sqrt(2.0)),
+                                    normalized(1.0, std::sqrt(2.0)), normalized(-1.0, std::sqrt(2.0))};
+  const double mean = (sums[0] + sums[1] + sums[2] + sums[3]) / 4.0;
+  double squares = 0.0;
+  for (const double sum : sums) squares += (sum - mean) * (sum - mean);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(result.advantages[i], (sums[i] - mean) / (std::sqrt(squares / 3.0) + 1e-4), 1e-12) << i;
+  }
+  EXPECT_NEAR(result.reward_mean, (10.0 + 7.0 + 4.0 + 4.0) / 4.0, 1e-12)
+      << "logged rewards are the weighted sums";
+  EXPECT_EQ(result.frac_reward_zero_std, 0.0);
+}
+
+TEST(Advantages, TellTheSpreadOfEachGroup) {
+  const auto result = compute_advantages({{1.0}, {1.0}, {0.0}, {2.0}, {kNone}, {3.0}}, options(2));
+  EXPECT_EQ(result.group_stds[0], 0.0);
+  EXPECT_NEAR(result.group_stds[1], std::sqrt(2.0), 1e-12);
+  EXPECT_TRUE(std::isnan(result.group_stds[2]));
 }
 
 TEST(Advantages, RefuseOptionsThatDoNotFit) {

@@ -103,10 +103,12 @@ std::vector<double> to_vector(const at::Tensor& values) {
   return {data, data + flat.numel()};
 }
 
-// Counts ratios [N] or [C] beyond the clip range.
-ClipCounts count_clipped(const Completions& completions, const at::Tensor& ratio, const at::Tensor& advantage,
-                         const LossOptions& options, bool by_completion) {
+// Counts ratios [N] or [C] beyond the clip range. As in TRL, delta bounds the ratio before it is counted.
+ClipCounts count_clipped(const Completions& completions, const at::Tensor& log_ratio,
+                         const at::Tensor& advantage, const LossOptions& options, bool by_completion) {
   const bool is_cispo = options.loss_type == "cispo";
+  at::Tensor ratio = at::exp(log_ratio.detach());
+  if (options.delta && !is_cispo) ratio = at::clamp_max(ratio, *options.delta);
   const auto as_numbers = [](const at::Tensor& condition) { return condition.to(at::kDouble); };
   const at::Tensor high = as_numbers(
       (ratio > (is_cispo ? options.epsilon_high : 1.0 + options.epsilon_high)).logical_and(advantage > 0));
@@ -163,12 +165,11 @@ LossParts policy_loss(const LossInput& input, const LossOptions& options) {
   at::Tensor log_ratio = logprobs - old_logprobs;  // [N]
   if (options.uses_sequence_ratio()) {
     log_ratio = completions.sum(log_ratio) * completions.mask / completions.counted;  // [C]
-    parts.clipped = count_clipped(completions, at::exp(log_ratio.detach()), completions.advantage, options,
+    parts.clipped = count_clipped(completions, log_ratio, completions.advantage, options,
                                   /*by_completion=*/true);
     log_ratio = completions.to_tokens(log_ratio);
   } else {
-    parts.clipped =
-        count_clipped(completions, at::exp(log_ratio.detach()), advantage, options, /*by_completion=*/false);
+    parts.clipped = count_clipped(completions, log_ratio, advantage, options, /*by_completion=*/false);
   }
   const at::Tensor ratio = at::exp(log_ratio);
   at::Tensor token_loss = surrogate_loss(ratio, advantage, logprobs, options);  // [N]

@@ -14,7 +14,7 @@ namespace {
 
 struct Moments {
   double mean = 0.0;
-  double std = 0.0;  // with n - 1, as TRL logs it
+  double std = 0.0;  // with n - 1, as TRL logs it; needs two
   std::int64_t count = 0;
 };
 
@@ -125,7 +125,7 @@ nlohmann::ordered_json rollout_metrics(const Experience& experience, const rewar
     const std::string& name = rewards.components()[k];
     const bool scored = score.count > 0;
     metrics[cat("rewards/", name, "/mean")] = scored ? nlohmann::ordered_json(score.mean) : nullptr;
-    metrics[cat("rewards/", name, "/std")] = scored ? nlohmann::ordered_json(score.std) : nullptr;
+    metrics[cat("rewards/", name, "/std")] = score.count > 1 ? nlohmann::ordered_json(score.std) : nullptr;
   }
   for (std::size_t r = 0; r < rewards.names().size(); ++r) {
     const std::string& name = rewards.names()[r];

@@ -117,8 +117,9 @@ class StepComparison {
   [[nodiscard]] bool is_left_out(const std::string& name) const {
     // Counted by the trainer's own loop.
     if (name == "epoch") return true;
-    // VLM-R1 counts the tokens where the unclipped branch wins.
-    if (name == "clip_ratio") return true;
+    // VLM-R1's own definitions (kl a mean of completions' means, clip_ratio of the unclipped branch): its loss is what counts.
+    if (golden_["config"].contains("objective.parity"))
+      return name != "loss" && name != "grad_norm" && name != "learning_rate";
     // TRL logs the mean of the micro-batches' means, graft that of all tokens.
     const bool accumulates = golden_["micro_prompts"] != golden_["prompts_per_step"];
     return accumulates && (name == "entropy" || name == "kl" || name.starts_with("clip_ratio/"));

@@ -147,7 +147,7 @@ def clip_range(loss_type: str) -> dict:
     if loss_type == "cispo":
         return {"objective.epsilon_high": 1.05}  # the cap itself
     if loss_type == "gspo":
-        return {"objective.epsilon": 0.02, "objective.epsilon_high": 0.03}
+        return {"objective.epsilon": 0.19, "objective.epsilon_high": 0.2}
     return {"objective.epsilon": 0.2, "objective.epsilon_high": 0.28}
 
 
@@ -177,10 +177,11 @@ def product_cases() -> list[Case]:
 def extra_cases() -> list[Case]:
     """What the product leaves out, one thing at a time."""
     narrow = {"objective__epsilon": 0.05, "objective__epsilon_high": 0.08}
+    narrowest = {"objective__epsilon": 0.003, "objective__epsilon_high": 0.004}
     cases = [
-        Case("delta_grpo", config_of("grpo", mu=2, objective__delta=1.1, **narrow)),
+        Case("delta_grpo", config_of("grpo", mu=2, objective__delta=1.1, train__num_mini_batches=2, **narrow)),
         Case("delta_dapo", config_of("dapo", beta=0.0, mu=2, objective__delta=1.1, **narrow)),
-        Case("delta_gspo", config_of("gspo", mu=2, objective__delta=1.04)),
+        Case("delta_gspo", config_of("gspo", objective__delta=1.006, train__num_mini_batches=2, **narrowest)),
         Case("entropy_grpo", config_of("grpo", objective__top_entropy_quantile=0.3)),
         Case("entropy_dapo", config_of("dapo", beta=0.0, objective__top_entropy_quantile=0.3)),
         Case("temperature_dapo", config_of("dapo", mu=2, rollout__temperature=0.8)),
@@ -193,10 +194,10 @@ def extra_cases() -> list[Case]:
         Case("constant_grpo", config_of("grpo", optimizer__schedule="constant")),
         Case("small_norm_grpo", config_of("grpo", mu=2, optimizer__max_grad_norm=0.01)),
         Case("no_norm_dapo", config_of("dapo", optimizer__max_grad_norm=0.0)),
-        Case("mini_batches_dapo", config_of("dapo", train__num_mini_batches=2)),
-        Case("mini_batches_gspo", config_of("gspo", train__num_mini_batches=2)),
+        Case("mini_batches_dapo", config_of("dapo", train__num_mini_batches=2, **narrow)),
+        Case("mini_batches_gspo", config_of("gspo", train__num_mini_batches=2, **narrowest)),
         Case("mini_batches_grpo_mu2", config_of("grpo", mu=2, train__num_mini_batches=2)),
-        Case("mini_batches_accumulation_dapo", config_of("dapo", train__num_mini_batches=2), micro_prompts=1),
+        Case("mini_batches_accumulation_dapo", config_of("dapo", train__num_mini_batches=2, **narrow), micro_prompts=1),
     ]  # fmt: skip
     for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo"):
         cases.append(Case(f"accumulation_{loss_type}", config_of(loss_type), micro_prompts=1))
@@ -215,9 +216,10 @@ def vlm_r1_cases() -> list[Case]:
     def case(name: str, beta: float = 0.04, mu: int = 1, **options) -> Case:
         config = {
             "objective.parity": "vlm_r1",
+            "objective.loss_type": "grpo",
             "objective.beta": beta,
-            "objective.epsilon": 0.2,
-            "objective.epsilon_high": 0.28,
+            "objective.epsilon": 0.06,
+            "objective.epsilon_high": 0.05,
             "objective.num_iterations": mu,
             "reward_weights": [1.0, 1.0],
             **OPTIMIZER,

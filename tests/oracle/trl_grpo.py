@@ -15,7 +15,8 @@ the same bytes.  ``DIR`` holds
                         ``s.advantages`` [rows], ``s.grad.TENSOR`` before clipping
 
 Rows are prompt-major: TRL shuffles the rows of a rollout before it cuts it into micro-batches, which the oracle leaves out.
-A completion that ``mask_truncated_completions`` drops has no scored tokens.  Times are left out of what is logged.
+A completion that ``mask_truncated_completions`` drops has no scored tokens.  Times are left out of what is logged.  The
+cases ``vlm_r1_…`` come from vlm_r1_grpo.py: ``metrics`` holds what TRL logs too, ``vlm_r1_metrics`` what VLM-R1 logs.
 """
 
 from __future__ import annotations
@@ -193,6 +194,14 @@ def run_trl(case: Case, base, adapter: Path, model_path: Path, processor) -> Rec
     return recorder
 
 
+def library_versions() -> dict[str, str]:
+    import peft
+    import transformers
+    import trl
+
+    return {module.__name__: module.__version__ for module in (torch, transformers, peft, trl)}
+
+
 def case_note(case: Case, recorder: Recorder) -> dict:
     return {
         "name": case.name,
@@ -240,6 +249,7 @@ def write_cases(model: Path, out: Path, cases: list[Case]) -> None:
     write_json(
         out / "cases.json",
         {
+            "versions": library_versions(),
             "max_completion_length": MAX_COMPLETION_LENGTH,
             "num_generations": NUM_GENERATIONS,
             "prompts": PROMPTS,

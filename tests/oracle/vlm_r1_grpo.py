@@ -125,6 +125,12 @@ def micro_loss(batch: MicroBatch, logprobs: torch.Tensor, config: dict) -> tuple
     return ((per_token * mask).sum(1) / mask.sum(1)).mean(), metrics
 
 
+def under_trl_names(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that TRL logs too; its kl, reward_std and clip ratios mean something else."""
+    same = {"reward": "reward", **{f"rewards/{name}": f"rewards/{name}/mean" for name in REWARDS}}
+    return {same[name]: value for name, value in metrics.items() if name in same}
+
+
 def roll_out(case: Case, index: int, model, model_path: Path, processor) -> tuple[dict, list[MicroBatch]]:
     """Return a rollout and its micro-batches, scored by the policy of now and by the reference as far as it is needed."""
     rollout = case.rollout(index)
@@ -200,9 +206,10 @@ def run_vlm_r1(case: Case, base, adapter: Path, model_path: Path, processor) -> 
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         optimizer.zero_grad()
-        logged = {"loss": loss, "grad_norm": norm, "learning_rate": rate}
-        logged |= {name: sum(values) / len(values) for name, values in metrics.items()}
-        recorder.end_step(gradients, {"rollout": len(recorder.rollouts) - 1, "mini_batch": 0, "metrics": logged})
+        own = {name: sum(values) / len(values) for name, values in metrics.items()}
+        logged = {"loss": loss, "grad_norm": norm, "learning_rate": rate} | under_trl_names(own)
+        notes = {"rollout": len(recorder.rollouts) - 1, "mini_batch": 0, "metrics": logged, "vlm_r1_metrics": own}
+        recorder.end_step(gradients, notes)
     model.unload()
     vars(base).pop("peft_config", None)
     return recorder

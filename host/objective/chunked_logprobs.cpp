@@ -82,15 +82,16 @@ struct Recipe : torch::CustomClassHolder {
 using RecipePtr = c10::intrusive_ptr<Recipe>;
 
 struct Scores {
-  at::Tensor logprobs, lse, entropy;  // [N]
+  at::Tensor logprobs, lse, entropy, correct;  // [N]
 };
 
 Scores score_chunks(const Recipe& recipe, const at::Tensor& hidden, const at::Tensor& ids) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> logprobs, lses, entropies;
+  std::vector<at::Tensor> logprobs, lses, entropies, correct;
   for (std::int64_t begin = 0; begin < hidden.size(0); begin += recipe.options.chunk_rows) {
     const std::int64_t rows = std::min(recipe.options.chunk_rows, hidden.size(0) - begin);
     at::Tensor scored = recipe.scored_logits(recipe.head(hidden.narrow(0, begin, rows)), true);  // [n, V]
+    if (recipe.options.with_correct) correct.push_back(scored.argmax(1).eq(ids.narrow(0, begin, rows)));
     const at::Tensor lse = at::logsumexp(scored, {1});
     logprobs.push_back(scored.gather(1, ids.narrow(0, begin, rows).unsqueeze(1)).squeeze(1) - lse);
     lses.push_back(lse);
@@ -99,7 +100,10 @@ Scores score_chunks(const Recipe& recipe, const at::Tensor& hidden, const at::Te
       entropies.push_back(-(at::exp(log_p).mul_(log_p)).sum(1));  // -Σ p log p
     }
   }
-  return {at::cat(logprobs), at::cat(lses), recipe.options.with_entropy ? at::cat(entropies) : at::Tensor()};
+  const auto joined = [](const std::vector<at::Tensor>& parts) {
+    return parts.empty() ? at::Tensor() : at::cat(parts);
+  };
+  return {joined(logprobs), joined(lses), joined(entropies), joined(correct)};
 }
 
 // Gradients of hidden rows and of `trained`, chunk by chunk: the head runs again, and
@@ -179,7 +183,8 @@ ChunkedLogprobs chunked_logprobs(const at::Tensor& hidden, const at::Tensor& ids
   if (hidden.size(0) == 0) {
     const auto precision = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const at::Tensor none = at::empty({0}, hidden.options().dtype(precision));
-    return {none, options.with_entropy ? none : at::Tensor()};
+    return {none, options.with_entropy ? none : at::Tensor(),
+            options.with_correct ? none.to(at::kBool) : at::Tensor()};
   }
   auto recipe = c10::make_intrusive<Recipe>();
   recipe->head = head;
@@ -189,8 +194,9 @@ ChunkedLogprobs chunked_logprobs(const at::Tensor& hidden, const at::Tensor& ids
   const Scores scores = score_chunks(*recipe, hidden.detach(), ids);
   const bool needs_grad =
       at::GradMode::is_enabled() && (hidden.requires_grad() || !touched.tensors().empty());
-  if (!needs_grad) return {scores.logprobs, scores.entropy};
-  return {ChunkedNode::apply(hidden, at::TensorList(touched.tensors()), ids, scores, recipe), scores.entropy};
+  if (!needs_grad) return {scores.logprobs, scores.entropy, scores.correct};
+  return {ChunkedNode::apply(hidden, at::TensorList(touched.tensors()), ids, scores, recipe), scores.entropy,
+          scores.correct};
 }
 
 }  // namespace graft::objective

@@ -17,6 +17,7 @@ struct ChunkedOptions {
   double temperature = 1.0;              // logits are divided by it
   std::vector<std::int64_t> banned_ids;  // left out of the softmax
   bool with_entropy = false;
+  bool with_correct = false;
   bool has_random_head = false;  // the head draws random numbers (dropout): the same ones in backward
   std::int64_t chunk_rows = 256;
 };
@@ -24,6 +25,8 @@ struct ChunkedOptions {
 struct ChunkedLogprobs {
   at::Tensor logprobs;  // [N], with autograd if grad mode is on and hidden or the head are trained
   at::Tensor entropy;   // [N], no autograd; undefined unless asked for
+  at::Tensor
+      correct;  // bool [N]: the id is the most likely one (the lowest of equals); undefined unless asked for
 };
 
 // log softmax(head(hidden) / temperature)[ids], hidden [N, D], ids int64 [N], in float32 (float64 for

@@ -58,13 +58,14 @@ TokenLogprobs completion_logprobs(const model::Model& model, std::span<const Sco
   chunked.temperature = options.temperature;
   if (options.ban_image_tokens) chunked.banned_ids = model.image_token_ids();
   chunked.with_entropy = options.with_entropy;
+  chunked.with_correct = options.with_correct;
   chunked.has_random_head = options.pass.is_training;
   chunked.chunk_rows = options.chunk_rows;
   const Head head = [&model, pass = options.pass](const at::Tensor& rows) { return model.head(rows, pass); };
   const ChunkedLogprobs scored =
       chunked_logprobs(hidden.index_select(0, to_tensor(predictions.rows)),  // [N, D]
                        to_tensor(predictions.ids), head, chunked);
-  return {scored.logprobs, scored.entropy, std::move(predictions.lengths)};
+  return {scored.logprobs, scored.entropy, scored.correct, std::move(predictions.lengths)};
 }
 
 }  // namespace graft::objective

@@ -22,6 +22,7 @@ struct LogprobOptions {
   double temperature = 1.0;       // logits are divided by it
   bool ban_image_tokens = false;  // left out of the softmax
   bool with_entropy = false;
+  bool with_correct = false;
   model::PassOptions pass;
   std::int64_t chunk_rows = 256;  // rows of logits alive at once
 };
@@ -30,6 +31,7 @@ struct TokenLogprobs {
   at::Tensor logprobs;  // float32 [N], flat over groups and completions, in order; carries autograd if grad
                         // mode is on
   at::Tensor entropy;   // float32 [N], no grad; undefined unless asked for
+  at::Tensor correct;   // bool [N]: the token is the model's first choice; undefined unless asked for
   std::vector<std::int64_t> lengths;  // of each completion, flat; their sum is N
 };
 

@@ -133,6 +133,18 @@ TEST(ChunkedLogprobs, GiveTheEntropyOfTheTemperedDistribution) {
   EXPECT_FALSE(actual.entropy.requires_grad());
 }
 
+TEST(ChunkedLogprobs, TellWhereTheIdIsTheModelsFirstChoice) {
+  Problem problem(at::kFloat);
+  const at::Tensor best = at::linear(problem.hidden, problem.weight, problem.bias).argmax(1);
+  problem.ids = at::cat({best.narrow(0, 0, 5), best.narrow(0, 5, 6).add(1).remainder(kVocab)});
+  ChunkedOptions options;
+  options.chunk_rows = 4;
+  options.with_correct = true;
+  const at::Tensor correct = chunked_logprobs(problem.hidden, problem.ids, problem.head(), options).correct;
+  EXPECT_EQ(correct.scalar_type(), at::kBool);
+  for (std::int64_t i = 0; i < kRows; ++i) EXPECT_EQ(correct[i].item<bool>(), i < 5) << i;
+}
+
 TEST(ChunkedLogprobs, DrawTheSameRandomNumbersInBackward) {
   const Problem problem(at::kDouble);
   const Head head = [&](const at::Tensor& rows) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapt/strategy.h"
+#include "model/autocast.h"
 #include "model/slot_errors.h"
 #include "model/tensor_handle.h"
 #include "plugin/host_services.h"
@@ -94,13 +95,15 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
     return status;
   });
   auto y = model::take(result);
+  // What the base layer gives here: under autocast that is another dtype than x's, and both are fine.
+  const auto outer = model::autocast_dtype(x.device().type()).value_or(x.scalar_type());
   if (!y.defined() || y.dim() != x.dim() || y.size(-1) != adapted.out_features || y.size(0) != x.size(0) ||
-      y.scalar_type() != x.scalar_type()) {
+      (y.scalar_type() != x.scalar_type() && y.scalar_type() != outer)) {
     throw support::PluginError(support::cat(adapted.who, " returned ", shape_text(y), " for an input of ",
                                             shape_text(x), "; expected ", adapted.out_features,
                                             " columns and the input's dtype"));
   }
-  return y;
+  return y.to(outer);
 }
 
 std::vector<at::Tensor> StrategyHook::trained_tensors(std::uint32_t site) const {

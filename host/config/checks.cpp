@@ -25,6 +25,7 @@ class Checker {
     required(!c_.model.path.empty(), "model.path", "a Hugging Face model directory",
              "--model_name_or_path DIR");
     check_pixels();
+    check_precision();
     if ((command_ & (kTrain | kSft)) != 0) check_training();
     if (command_ == kTrain) check_grpo();
     if (command_ == kEval)
@@ -49,6 +50,21 @@ class Checker {
     const auto& high = c_.model.max_pixels;
     if (low && high && *low > *high) {
       fail("model.min_pixels", cat("is ", *low, ", more than model.max_pixels (", *high, ")"));
+    }
+  }
+
+  void check_precision() const {
+    if (c_.model.dtype == "bfloat16" && c_.model.compute_dtype == "float32") {
+      fail("model.compute_dtype",
+           "is float32 over model.dtype=bfloat16, whose weights are rounded already; leave it out, or use "
+           "model.dtype=float32");
+    }
+    if ((command_ & (kTrain | kSft)) != 0 && c_.peft.strategy == "full" && c_.model.dtype == "bfloat16") {
+      fail("model.dtype",
+           "is bfloat16 with peft.strategy=full, which trains the weights themselves: small updates would be "
+           "lost; use "
+           "model.dtype=float32 with model.compute_dtype=bfloat16, which computes with float32 weights in "
+           "bfloat16");
     }
   }
 

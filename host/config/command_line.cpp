@@ -68,6 +68,7 @@ class Applier {
       assign_text(path, args[i].substr(path.size() + 1), args[i]);
       ++i;
     }
+    finish_precision();
     finish_lora();
     finish_batch();
     finish_generation();
@@ -165,7 +166,12 @@ class Applier {
     } else if (name == "reward_funcs") {
       assign("rewards", non_empty(flag), flag.origin);
     } else if (name == "bf16") {
-      assign("model.dtype", boolean(flag) ? "bfloat16" : "float32", flag.origin);
+      assign("model.compute_dtype", boolean(flag) ? "bfloat16" : "float32", flag.origin);
+      if (boolean(flag)) {
+        bf16_origin_ = flag.origin;
+      } else {
+        assign("model.dtype", "float32", flag.origin);
+      }
     } else if (name == "lr_scheduler_type") {
       const std::string value = one(flag);
       assign("optimizer.schedule", value == "constant_with_warmup" ? "constant" : value, flag.origin);
@@ -193,6 +199,14 @@ class Applier {
       return false;
     }
     return true;
+  }
+
+  // Frozen weights need no more precision than products take of them; those that are trained are float32 masters.
+  void finish_precision() {
+    if (bf16_origin_.empty() || effective("model.compute_dtype") != "bfloat16") return;
+    const bool is_chosen = target_.contains(pointer("model.dtype"));
+    const bool trains_base = (command_ & (kTrain | kSft)) != 0 && effective("peft.strategy") == "full";
+    if (!is_chosen && !trains_base) assign("model.dtype", "bfloat16", bf16_origin_);
   }
 
   // A lora_* flag must reach a strategy that reads it.
@@ -367,6 +381,7 @@ class Applier {
   Command command_;
   json& target_;
   std::map<std::string, std::string>& origins_;
+  std::string bf16_origin_;  // of --bf16 true; empty: not given
   std::vector<std::string> lora_flags_;
   std::int64_t completions_ = 0, accumulation_ = 0;  // 0: not given
   std::int64_t steps_per_generation_ = 0, generation_batch_ = 0;

@@ -37,7 +37,10 @@ constexpr std::pair<const char*, const char*> kForeignFlags[] = {
 
 const std::vector<SpecialFlag>& special_flags() {
   static const std::vector<SpecialFlag> flags = {
-      {"bf16", "model.dtype: bfloat16 or float32"},
+      {"bf16",
+       "true: model.compute_dtype=bfloat16 (mixed precision), and model.dtype=bfloat16 unless that key is "
+       "set or "
+       "peft.strategy=full trains the weights, which stay float32; false: float32 for both"},
       {"data_file_paths", "data.train (data.eval for graft eval): files joined by ':'"},
       {"freeze_vision_modules", "peft.components: language, or language, vision and projector"},
       {"generation_batch_size", "train.num_mini_batches: this many completions a rollout"},

@@ -38,7 +38,8 @@ struct ModelConfig {
   std::string path;  // Hugging Face directory
   std::string family = "auto";
   nlohmann::json family_params = nlohmann::json::object();
-  std::string dtype = "float32";                       // "float32" or "bfloat16"
+  std::string dtype = "float32";                       // of the stored weights: "float32" or "bfloat16"
+  std::optional<std::string> compute_dtype;            // likewise; null: dtype
   std::string init = "pretrained";                     // or "random"
   std::optional<std::int64_t> min_pixels, max_pixels;  // null: preprocessor_config.json's
 };

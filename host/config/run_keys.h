@@ -48,8 +48,15 @@ void describe_keys(RunConfig& c, Visitor& v) {
         {.description = "Model family plugin, or \"auto\": the one that recognises config.json."});
   v.key("family_params", c.model.family_params, {.description = "Parameters of the model family."});
   v.key("dtype", c.model.dtype,
-        {.description = "Type of the base weights and activations. Trained tensors are float32.",
+        {.description = "Type of the base weights in memory. Trained tensors are float32 always.",
          .flag = "torch_dtype",
+         .words = {"float32", "bfloat16"}});
+  v.key("compute_dtype", c.model.compute_dtype,
+        {.description =
+             "Type of matrix products and attention; null: dtype, beside which adapters compute in float32. "
+             "\"bfloat16\" is mixed precision as torch.autocast does it: bfloat16 products of float32 "
+             "weights or "
+             "adapters, float32 gradients and updates.",
          .words = {"float32", "bfloat16"}});
   v.key("init", c.model.init,
         {.description =

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,10 @@ struct ModelCore {
   ModelDirectory directory;
   text::Tokenizer tokenizer;
   std::shared_ptr<const Family> family;
-  Declarations declared;                // the parameters hold their tensors here
-  std::vector<std::string> file_names;  // of the parameters in the weights' file; empty for tied ones
-  at::ScalarType dtype = at::kFloat;
+  Declarations declared;                   // the parameters hold their tensors here
+  std::vector<std::string> file_names;     // of the parameters in the weights' file; empty for tied ones
+  at::ScalarType dtype = at::kFloat;       // of the parameters
+  std::optional<at::ScalarType> autocast;  // of the matrix products; none: that of their operands
   std::vector<std::int64_t> stop_ids;
   std::int64_t eos_id = -1;
   std::int64_t pad_id = 0;

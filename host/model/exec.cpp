@@ -150,8 +150,19 @@ graft_status exec_segment(const graft_exec* exec, std::uint32_t index, graft_seg
 
 // ---- attention --------------------------------------------------------------------------------------------
 
+// Under autocast, attention takes its operands as matrix products do; torch lists scaled_dot_product_attention so.
+at::Tensor attention_operand(const Pass& pass, graft_tensor handle) {
+  const at::Tensor x = share(handle);
+  const std::optional<at::ScalarType>& dtype = pass.core->autocast;
+  if (!x.defined() || !dtype.has_value() || x.scalar_type() == at::kDouble) return x;
+  return x.to(*dtype);
+}
+
 at::Tensor attend(const Pass& pass, const graft_attention& args) {
-  const at::Tensor q = share(args.q), k = share(args.k), v = share(args.v);
+  const at::Tensor q = attention_operand(pass, args.q), k = attention_operand(pass, args.k),
+                   v = attention_operand(pass, args.v);
+  // From here on dtypes are chosen one by one: scores and sums are float32 whatever the operands are.
+  const AutocastScope exactly_as_written(q.defined() ? q.device().type() : c10::kCPU, std::nullopt);
   for (const at::Tensor* tensor : {&q, &k, &v}) {
     if (!tensor->defined() || tensor->dim() != 3)
       throw std::invalid_argument("q, k and v must have three dimensions");
@@ -211,8 +222,13 @@ at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor&
       index, x, [&base](const at::Tensor& in) { return base(in); }, base.weight, pass.options);
 }
 
+AutocastScope precision_of(const ModelCore& core) {
+  return {core.declared.params.front().tensor.device().type(), core.autocast};
+}
+
 void call_with_exec(const std::shared_ptr<const Pass>& pass, const char* what,
                     const std::function<graft_status(const graft_exec*, graft_error*)>& slot) {
+  const AutocastScope precision = precision_of(*pass->core);
   Frame frame(pass);
   pass->core->family->call(what, [&](graft_error* error) {
     const graft_status status = slot(&frame.table, error);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 
+#include "model/autocast.h"
 #include "model/core.h"
 #include "model/hooks.h"
 
@@ -28,10 +29,13 @@ struct Pass {
                                                     const PassOptions& options,
                                                     std::shared_ptr<SequenceAttention> attention = nullptr);
 
-// The linear layer of `site` with whatever the strategy adds.
+// The precision of the model, for a scope that computes with its weights.
+[[nodiscard]] AutocastScope precision_of(const ModelCore& core);
+
+// The linear layer of `site` with whatever the strategy adds, in the precision of the caller's scope.
 [[nodiscard]] at::Tensor apply_linear(const Pass& pass, std::uint32_t site, const at::Tensor& x);
 
-// Calls a slot of the family that takes a graft_exec. An error that one of its callbacks threw (UserError,
+// Calls a slot of the family that takes a graft_exec, in the precision of the model. An error that one of its callbacks threw (UserError,
 // Interrupted …) comes out as it was, not as the plugin's retelling.
 void call_with_exec(const std::shared_ptr<const Pass>& pass, const char* what,
                     const std::function<graft_status(const graft_exec*, graft_error*)>& slot);

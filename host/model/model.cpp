@@ -41,7 +41,19 @@ void check_input(const DecoderInput& input, std::uint32_t position_rank) {
           "image_values and image_rows must match");
 }
 
-// The weights are written in the compute dtype, so the configuration shall say that one.
+// Which autocast the options ask for. bfloat16 over bfloat16 weights is one too: trained tensors are float32.
+std::optional<at::ScalarType> autocast_of(at::ScalarType dtype, const OpenOptions& options) {
+  if (options.compute_dtype.empty()) return std::nullopt;
+  const at::ScalarType compute = dtype_of_name(options.compute_dtype);
+  if (compute == at::kBFloat16 && (dtype == at::kFloat || dtype == at::kBFloat16)) return compute;
+  if (compute == dtype) return std::nullopt;
+  throw support::UserError(
+      cat("model.compute_dtype=", options.compute_dtype, " has no effect on model.dtype=", options.dtype,
+          ", whose weights are rounded already; expected bfloat16 over float32 or bfloat16 weights, or "
+          "null: compute in model.dtype"));
+}
+
+// The weights are written in the model's dtype, so the configuration shall say that one.
 std::string with_dtype(const std::string& config, at::ScalarType dtype) {
   auto object = nlohmann::ordered_json::parse(config);
   bool changed = false;
@@ -67,6 +79,7 @@ Model::~Model() = default;
 std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions& options) {
   register_tensor_services();
   const at::ScalarType dtype = dtype_of_name(options.dtype);
+  const std::optional<at::ScalarType> autocast = autocast_of(dtype, options);
   ModelDirectory directory = read_directory(options);
   text::Tokenizer tokenizer = text::Tokenizer::load(directory.path / "tokenizer.json");
   auto family = Family::open(registry, options, directory, tokenizer);
@@ -84,7 +97,7 @@ std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions
   const std::int64_t pad_id = find_pad_id(directory, tokenizer, stop_ids);
   return std::unique_ptr<Model>(new Model(std::make_shared<ModelCore>(
       ModelCore{std::move(directory), std::move(tokenizer), std::move(family), std::move(declared),
-                std::move(names), dtype, std::move(stop_ids), eos_id, pad_id, nullptr, nullptr})));
+                std::move(names), dtype, autocast, std::move(stop_ids), eos_id, pad_id, nullptr, nullptr})));
 }
 
 const std::filesystem::path& Model::directory() const {
@@ -144,6 +157,9 @@ const std::string& Model::grounding_format() const {
 at::ScalarType Model::dtype() const {
   return core_->dtype;
 }
+at::ScalarType Model::compute_dtype() const {
+  return core_->autocast.value_or(core_->dtype);
+}
 
 void Model::set_linear_hook(std::shared_ptr<LinearHook> hook) {
   core_->linear_hook = std::move(hook);
@@ -195,6 +211,7 @@ at::Tensor Model::decode(const DecoderInput& input, std::shared_ptr<SequenceAtte
 }
 
 at::Tensor Model::head(const at::Tensor& hidden, const PassOptions& options) const {
+  const AutocastScope precision = precision_of(*core_);
   return apply_linear(*make_pass(core_, options), head_site(), hidden);
 }
 

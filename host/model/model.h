@@ -86,7 +86,8 @@ struct OpenOptions {
   std::string family = "auto";       // or a component name
   std::string family_params = "{}";  // of that component, a JSON object
   std::string dtype = "float32";     // or "bfloat16": weights are converted to it
-  bool random_init = false;          // do not read weights: seeded random ones of the configured shape
+  std::string compute_dtype;  // "bfloat16": autocast, see model/autocast.h; "" or the same as dtype: none
+  bool random_init = false;   // do not read weights: seeded random ones of the configured shape
   std::uint64_t seed = 0;
   std::optional<std::int64_t> min_pixels;  // override preprocessor_config.json
   std::optional<std::int64_t> max_pixels;
@@ -123,7 +124,8 @@ class Model {
   [[nodiscard]] std::int64_t pad_id() const;
   [[nodiscard]] std::int32_t grounding_space() const;
   [[nodiscard]] const std::string& grounding_format() const;
-  [[nodiscard]] at::ScalarType dtype() const;
+  [[nodiscard]] at::ScalarType dtype() const;          // of the base weights
+  [[nodiscard]] at::ScalarType compute_dtype() const;  // of matrix products and attention
 
   void set_linear_hook(std::shared_ptr<LinearHook> hook);    // null: plain base layers
   void set_segment_hook(std::shared_ptr<SegmentHook> hook);  // null: keep everything

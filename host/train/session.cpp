@@ -50,6 +50,7 @@ std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const confi
   options.family = config.model.family;
   options.family_params = config.model.family_params.dump();
   options.dtype = config.model.dtype;
+  options.compute_dtype = config.model.compute_dtype.value_or("");
   options.random_init = config.model.init == "random";
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.min_pixels = config.model.min_pixels;
@@ -82,7 +83,7 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
 }
 
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens) {
-  const std::int64_t bytes_per_value = config.model.dtype == "bfloat16" ? 2 : 4;
+  const auto bytes_per_value = static_cast<std::int64_t>(c10::elementSize(session.model->compute_dtype()));
   const std::vector<memory::Decision> decisions =
       memory::plan(*session.registry, *session.model, config.checkpoint_policy.name,
                    config.checkpoint_policy.params, micro_tokens, bytes_per_value, /*budget_bytes=*/0);

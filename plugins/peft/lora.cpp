@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // LoRA (Hu et al. 2021, arXiv:2106.09685): y = x Wᵀ + b + s · drop(x) Aᵀ Bᵀ, with A [r, in], B [out, r] and s
 // = alpha / r, or alpha / √r for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732). Names,
-// initialisation and the float32 arithmetic beside a bfloat16 base are PEFT's.
+// initialisation and the float32 arithmetic beside a bfloat16 base are PEFT's, and so is bfloat16 under autocast, which casts
+// A and B where they are used.
 #include <graft/sdk/peft.hpp>
 
 #include <cmath>
@@ -44,14 +45,12 @@ struct Lora : graft::Peft {
   graft::Tensor linear(const graft::LinearCall& call) override {
     static const graft::Op addmm("aten::addmm");
     const graft::Tensor a = call.param(0), b = call.param(1);
-    const graft::DType outer = call.x().dtype(), inner = a.dtype();
-    graft::Tensor x = outer == inner ? call.x() : ops::to(call.x(), inner);
+    graft::Tensor x = in_dtype(call.x(), a.dtype());
     if (call.is_training() && dropout_ > 0.0) x = ops::dropout(x, dropout_, true);
-    const graft::Tensor down = ops::linear(x, a);  // [T, r]
-    graft::Tensor base = call.base(call.x());      // [T, out]
-    if (outer != inner) base = ops::to(base, inner);
-    const graft::Tensor y = addmm({base, down, ops::t(b), 1.0, scale_});
-    return outer == inner ? y : ops::to(y, outer);
+    const graft::Tensor down = ops::linear(x, a);    // [T, r]
+    const graft::Tensor base = call.base(call.x());  // [T, out]
+    const graft::Tensor y = addmm({in_dtype(base, down.dtype()), down, ops::t(b), 1.0, scale_});
+    return in_dtype(y, base.dtype());
   }
 
   graft::Tensor merge(const graft::Site&, const graft::Tensor& weight,
@@ -109,6 +108,10 @@ struct Lora : graft::Peft {
   }
 
  private:
+  static graft::Tensor in_dtype(const graft::Tensor& x, graft::DType dtype) {
+    return x.dtype() == dtype ? x : ops::to(x, dtype);
+  }
+
   static bool is_whole(double value) { return value == std::floor(value) && std::fabs(value) < 1e15; }
 
   static void copy(const Json& from, const char* theirs, Json& to, const char* ours) {

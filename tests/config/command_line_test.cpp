@@ -82,6 +82,8 @@ TEST(Flags, RenamedKeysReachTheirSection) {
                             "3",
                             "--lr_scheduler_type",
                             "cosine",
+                            "--use_peft",
+                            "true",
                             "--torch_dtype",
                             "bfloat16",
                             "--max_pixels",
@@ -124,17 +126,45 @@ TEST(Flags, RenamedKeysReachTheirSection) {
 TEST(Flags, DataAndRewards) {
   const RunConfig c =
       load({"--data_file_paths", "a.jsonl:b.jsonl", "--image_folders", "i:j", "--reward_funcs", "iou",
-            "format", "--reward_weights", "1", "0.5", "--bf16", "--freeze_vision_modules", "true"});
+            "format", "--reward_weights", "1", "0.5", "--freeze_vision_modules", "true"});
   EXPECT_EQ(c.data.train, (std::vector<std::string>{"a.jsonl", "b.jsonl"}));
   EXPECT_EQ(c.data.image_root, (std::vector<std::string>{"i", "j"}));
   ASSERT_EQ(c.rewards.size(), 2U);
   EXPECT_EQ(c.rewards[1].name, "format");
   EXPECT_EQ(c.rewards[1].weight, 0.5);
-  EXPECT_EQ(c.model.dtype, "bfloat16");
   EXPECT_EQ(c.peft.components, (std::vector<std::string>{"language"}));
   EXPECT_EQ(load({"--freeze_vision_modules", "false"}).peft.components,
             (std::vector<std::string>{"language", "vision", "projector"}));
   EXPECT_TRUE(contains(error_of({"--reward_weights", "1", "2"}), "gives 2 weights for 1 rewards"));
+}
+
+// Storage and arithmetic as --bf16 sets them.
+std::string precision(const std::vector<std::string>& args, Command command = kTrain) {
+  const RunConfig c = load(args, command);
+  return c.model.dtype + ", " + c.model.compute_dtype.value_or("null");
+}
+
+TEST(Flags, Bf16IsMixedPrecision) {
+  EXPECT_EQ(precision({}), "float32, null");
+  EXPECT_EQ(precision({"--bf16"}), "float32, bfloat16");  // full fine-tuning: float32 masters
+  EXPECT_EQ(precision({"--bf16", "true", "--use_peft", "true"}), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--use_peft", "true", "--bf16", "true"}), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--use_peft", "--bf16", "--torch_dtype", "float32"}), "float32, bfloat16");
+  EXPECT_EQ(precision({"--use_peft", "model.dtype=float32", "--bf16"}), "float32, bfloat16");
+  EXPECT_EQ(precision({"--use_peft", "--torch_dtype", "bfloat16", "--bf16"}), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--use_peft", "--torch_dtype", "bfloat16"}), "bfloat16, null");
+  EXPECT_EQ(precision({"--use_peft", "--bf16", "false"}), "float32, float32");
+  EXPECT_EQ(precision({"--use_peft", "--bf16", "true", "--bf16", "false"}), "float32, float32");
+  EXPECT_EQ(precision({"--bf16"}, kEval), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--bf16"}, kGenerate), "bfloat16, bfloat16");
+}
+
+TEST(Flags, PrecisionsThatMakeNoSenseAreRefused) {
+  EXPECT_TRUE(contains(error_of({"--use_peft", "model.dtype=bfloat16", "model.compute_dtype=float32"}),
+                       "model.compute_dtype is float32 over model.dtype=bfloat16"));
+  EXPECT_TRUE(contains(error_of({"--torch_dtype", "bfloat16", "--bf16"}),
+                       "use model.dtype=float32 with model.compute_dtype=bfloat16"));
+  EXPECT_TRUE(contains(error_of({"--fp16"}), "use --bf16 true"));
 }
 
 TEST(Flags, AListEndsAtAnOverride) {

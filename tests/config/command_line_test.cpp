@@ -139,8 +139,8 @@ TEST(Flags, DataAndRewards) {
 }
 
 // Storage and arithmetic as --bf16 sets them.
-std::string precision(const std::vector<std::string>& args, Command command = kTrain) {
-  const RunConfig c = load(args, command);
+std::string precision(const Args& args, Command command = kTrain) {
+  const RunConfig c = command == kTrain ? load(args) : load_run_config(std::nullopt, args, command).config;
   return c.model.dtype + ", " + c.model.compute_dtype.value_or("null");
 }
 
@@ -155,8 +155,8 @@ TEST(Flags, Bf16IsMixedPrecision) {
   EXPECT_EQ(precision({"--use_peft", "--torch_dtype", "bfloat16"}), "bfloat16, null");
   EXPECT_EQ(precision({"--use_peft", "--bf16", "false"}), "float32, float32");
   EXPECT_EQ(precision({"--use_peft", "--bf16", "true", "--bf16", "false"}), "float32, float32");
-  EXPECT_EQ(precision({"--bf16"}, kEval), "bfloat16, bfloat16");
-  EXPECT_EQ(precision({"--bf16"}, kGenerate), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--bf16", "model.path=m", "data.eval=d.jsonl"}, kEval), "bfloat16, bfloat16");
+  EXPECT_EQ(precision({"--bf16", "model.path=m"}, kGenerate), "bfloat16, bfloat16");
 }
 
 TEST(Flags, PrecisionsThatMakeNoSenseAreRefused) {

@@ -29,10 +29,13 @@ inline plugin::Registry& tiny_registry() {
   return registry;
 }
 
-// A fresh model in float32.
-inline std::unique_ptr<model::Model> open_tiny_model() {
+// A fresh model, in float32 unless told otherwise. `compute_dtype` "bfloat16": mixed precision.
+inline std::unique_ptr<model::Model> open_tiny_model(const std::string& dtype = "float32",
+                                                     const std::string& compute_dtype = "") {
   model::OpenOptions options;
   options.directory = tiny_directory();
+  options.dtype = dtype;
+  options.compute_dtype = compute_dtype;
   return model::Model::open(tiny_registry(), options);
 }
 

@@ -95,10 +95,12 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
     return status;
   });
   auto y = model::take(result);
-  // What the base layer gives here: under autocast that is another dtype than x's, and both are fine.
-  const auto outer = model::autocast_dtype(x.device().type()).value_or(x.scalar_type());
-  if (!y.defined() || y.dim() != x.dim() || y.size(-1) != adapted.out_features || y.size(0) != x.size(0) ||
-      (y.scalar_type() != x.scalar_type() && y.scalar_type() != outer)) {
+  // Under autocast the base layer gives another dtype than x's, and what is computed with float32 parameters may be float32.
+  const auto autocast = model::autocast_dtype(x.device().type());
+  const auto outer = autocast.value_or(x.scalar_type());
+  const bool has_dtype = y.defined() && (y.scalar_type() == x.scalar_type() || y.scalar_type() == outer ||
+                                         (autocast.has_value() && y.scalar_type() == at::kFloat));
+  if (!has_dtype || y.dim() != x.dim() || y.size(-1) != adapted.out_features || y.size(0) != x.size(0)) {
     throw support::PluginError(support::cat(adapted.who, " returned ", shape_text(y), " for an input of ",
                                             shape_text(x), "; expected ", adapted.out_features,
                                             " columns and the input's dtype"));

@@ -14,9 +14,10 @@ namespace graft::model {
 // whatever surrounds it. At its end the thread's state is what it was. Scopes nest. Backward passes belong outside of it: a
 // gradient has the dtype of what it is the gradient of.
 //
-// LibTorch's cache of cast weights is off in the scope, and neither read, filled nor cleared. A cast that was made without
-// autograd (rollout, reference, the first run of a recomputed segment) would otherwise serve a later pass with autograd, and
-// the weight would silently get no gradient. A pass uses each weight about once, so little is lost.
+// LibTorch's cache of cast weights is off in the scope, and neither read, filled nor cleared: a cached cast outlives changes of the
+// weight (an optimizer step, reference values swapped in), and in some versions it lacks the graph if it was made without autograd
+// (rollout, first run of a recomputed segment; pytorch issue 112583), so that the weight silently gets no gradient. A pass uses each
+// weight about once, so little is lost.
 class AutocastScope {
  public:
   AutocastScope(c10::DeviceType device, std::optional<c10::ScalarType> dtype);

@@ -41,10 +41,12 @@ plugin::Registry& registry() {
   return *shared;
 }
 
-std::unique_ptr<model::Model> open_model(const std::string& dtype = "float32") {
+std::unique_ptr<model::Model> open_model(const std::string& dtype = "float32",
+                                         const std::string& compute_dtype = "") {
   model::OpenOptions options;
   options.directory = fs::path(GRAFT_SOURCE_DIR) / "tests/parity/data/qwen2_5_vl_tiny";
   options.dtype = dtype;
+  options.compute_dtype = compute_dtype;
   return model::Model::open(registry(), options);
 }
 
@@ -311,6 +313,18 @@ TEST(Adapter, FullFineTuningOfABfloat16ModelIsRefused) {
   const auto message = error_of([&] { static_cast<void>(Adapter::attach(*model, registry(), full())); });
   EXPECT_NE(message.find("model.dtype=float32"), std::string::npos) << message;
   EXPECT_NO_THROW(Adapter::attach(*model, registry(), lora()));
+}
+
+// `scale` multiplies the base layer's bfloat16 result by float32 factors, which gives float32.
+TEST(Adapter, UnderAutocastAStrategyMayLeaveFloat32) {
+  AttachOptions options = lora(nlohmann::json::object());
+  options.strategy = "scale";
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    const auto model = open_model(dtype, "bfloat16");
+    const auto before = logits(*model);
+    const auto adapter = Adapter::attach(*model, registry(), options);
+    EXPECT_TRUE(at::equal(logits(*model), before)) << dtype;  // all factors are 1
+  }
 }
 
 TEST(Adapter, ASelectionThatLeavesNothingIsAnError) {

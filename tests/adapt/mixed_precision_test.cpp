@@ -6,6 +6,7 @@
 #include <graft/model_family.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "adapt/adapter.h"
@@ -101,15 +102,23 @@ void expect_equal(const Tensors& found, const Tensors& expected) {
   }
 }
 
-// The largest difference of an element, as a share of its tensor's largest.
-double largest_error(const Tensors& found, const Tensors& expected) {
-  double worst = 0.0;
+// Differences as shares of the expected norm: of the worst tensor and of all tensors together.
+struct Errors {
+  double worst = 0.0, together = 0.0;
+};
+
+Errors errors(const Tensors& found, const Tensors& expected) {
+  Errors out;
+  double differences = 0.0, norms = 0.0;
   for (const auto& [name, tensor] : expected) {
-    const double scale = tensor.abs().max().item<double>();
-    const double error = (found.at(name) - tensor).abs().max().item<double>() / scale;
-    worst = std::max(worst, error);
+    const auto difference = (found.at(name) - tensor).norm().item<double>(),
+               norm = tensor.norm().item<double>();
+    out.worst = std::max(out.worst, difference / norm);
+    differences += difference * difference;
+    norms += norm * norm;
   }
-  return worst;
+  out.together = std::sqrt(differences / norms);
+  return out;
 }
 
 class MixedPrecision : public testing::TestWithParam<Setting> {};
@@ -170,13 +179,19 @@ TEST_P(MixedPrecision, APassWithoutAutogradLeavesNothingBehind) {
     EXPECT_FALSE(training.logprobs().requires_grad());
   }
   expect_equal(training.gradients(), expected);
-  // A cast of the former values would give the former result.
-  {
+}
+
+TEST_P(MixedPrecision, APassSeesTheValuesOfItsTime) {
+  const auto change = [](const Training& training) {
     const at::NoGradGuard no_grad;
-    const at::Tensor former = training.logprobs();
-    for (const AdapterTensor& item : training.adapter().tensors()) item.tensor.mul_(1.5);
-    EXPECT_FALSE(at::equal(training.logprobs(), former));
-  }
+    for (const AdapterTensor& item : training.adapter().tensors()) item.tensor.mul_(1.25);
+  };
+  const Training training(GetParam()), fresh(GetParam());
+  (void)training.gradients();
+  change(training);
+  change(fresh);
+  EXPECT_TRUE(at::equal(training.logprobs(), fresh.logprobs()));
+  expect_equal(training.gradients(), fresh.gradients());
 }
 
 TEST_P(MixedPrecision, TwoRunsAgreeToTheLastBit) {
@@ -191,12 +206,14 @@ TEST_P(MixedPrecision, GradientsAreCloseToThoseInFloat32) {
   exact.dtype = "float32";
   exact.compute_dtype = "";
   const Training reference(exact);
-  const double error = largest_error(training.gradients(), reference.gradients());
-  RecordProperty("largest_error", std::to_string(error));
-  EXPECT_LT(error, 0.02);
-  EXPECT_GT(error, 1e-4);
+  const Errors found = errors(training.gradients(), reference.gradients());
+  // Measured: together 0.013 to 0.017, worst 0.026 to 0.045; a wrong term in one layer changes its tensors by a large part.
+  EXPECT_LT(found.together, 0.03);
+  EXPECT_LT(found.worst, 0.08);
+  EXPECT_GT(found.together, 1e-3);  // this is not float32
+  // bfloat16 logits between 4 and 8 are 1/32 apart.
   const double difference = (training.logprobs() - reference.logprobs()).abs().max().item<double>();
-  EXPECT_LT(difference, 0.02);
+  EXPECT_LT(difference, 0.1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, MixedPrecision, testing::Values(kLora, kLoraOnBfloat16, kFull),

@@ -5,8 +5,9 @@
     python autocast_torch.py --model DIR --image FILE --tool autocast_gradients
 
 An adapter of PEFT on every linear layer, vision encoder included, over float32 and over bfloat16 weights. Both sides
-round each product to bfloat16, in places that differ, so they agree as far as bfloat16 does; the same comparison in
-float32 shows that nothing else differs. Exit code 1 if a difference exceeds its tolerance.
+round each product to bfloat16, partly at other places (graft fuses the adapter's second product with its addition, and
+attends to prompt and completion in parts), so they agree as far as bfloat16 does. The same comparison in float32 shows
+that nothing else differs, and graft must be as close to float32 as torch is. Exit code 1 if a tolerance is exceeded.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-#: (dtype of the weights, dtype of the products, tolerances: logits and gradients as shares of the tensor's largest
-#: value, log-probabilities absolute).
-SETTINGS = [
-    ("float32", "none", 1e-4, 1e-4, 1e-4),
-    ("float32", "bfloat16", 1e-2, 2e-2, 2e-2),
-    ("bfloat16", "bfloat16", 1e-2, 2e-2, 2e-2),
-]
+#: (dtype of the weights, dtype of the products) -> tolerances for what compare() returns. About 1.7 times what was
+#: measured; bfloat16 numbers are up to 0.8 % apart, and 1/32 at the size of these logits.
+TOLERANCES = {
+    ("float32", "none"): {"logits": 1e-4, "logprobs": 1e-4, "worst gradient": 1e-4, "gradients": 1e-4},
+    ("float32", "bfloat16"): {"logits": 0.025, "logprobs": 0.05, "worst gradient": 0.06, "gradients": 0.02},
+    ("bfloat16", "bfloat16"): {"logits": 0.03, "logprobs": 0.09, "worst gradient": 0.1, "gradients": 0.03},
+}
+#: How much farther from float32 than torch's all gradients together may be.
+EXCESS = 1.25
 
 
 def base_model(directory: Path, dtype: torch.dtype):
@@ -76,15 +79,28 @@ def torch_results(args, adapter: Path, inputs: dict[str, torch.Tensor], dtype: s
     return {name: tensor.detach() for name, tensor in results.items()}
 
 
-def worst(ours: dict, theirs: dict, names: list[str]) -> tuple[float, str]:
-    """The largest difference as a share of the tensor's largest value, and where it is."""
-    shares = []
+def gradient_names(results: dict[str, torch.Tensor]) -> list[str]:
+    """Names of the gradients, which must be float32."""
+    names = sorted(name for name in results if name.startswith("grad."))
     for name in names:
-        if ours[name].dtype != torch.float32 or theirs[name].dtype != torch.float32:
-            sys.exit(f"{name}: {ours[name].dtype} and {theirs[name].dtype} instead of float32")
-        difference = (ours[name] - theirs[name]).abs().max() / theirs[name].abs().max()
-        shares.append((float(difference), name))
-    return max(shares)
+        if results[name].dtype != torch.float32:
+            sys.exit(f"{name} is {results[name].dtype} instead of torch.float32")
+    return names
+
+
+def compare(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Differences: logits as a share of the largest, log-probabilities as they are, gradients as shares of norms."""
+    names = gradient_names(theirs)
+    if names != gradient_names(ours):
+        sys.exit("the adapters have different tensors")
+    shares = [float((ours[name] - theirs[name]).norm() / theirs[name].norm()) for name in names]
+    all_ours, all_theirs = (torch.cat([side[name].flatten() for name in names]) for side in (ours, theirs))
+    return {
+        "logits": float((ours["logits"] - theirs["logits"]).abs().max() / theirs["logits"].abs().max()),
+        "logprobs": float((ours["logprobs"] - theirs["logprobs"]).abs().max()),
+        "worst gradient": max(shares),
+        "gradients": float((all_ours - all_theirs).norm() / all_theirs.norm()),
+    }
 
 
 def main() -> int:
@@ -99,28 +115,23 @@ def main() -> int:
         adapter = Path(scratch) / "adapter"
         make_adapter(adapter, args.model)
         exact = None
-        for dtype, compute, logits_tolerance, grad_tolerance, logprob_tolerance in SETTINGS:
+        for (dtype, compute), tolerances in TOLERANCES.items():
             out = Path(scratch) / "out.safetensors"
             command = [args.tool, args.model, adapter, args.image, out, dtype, compute]
             subprocess.run([str(part) for part in command], check=True)
             ours = load_file(out)
             theirs = torch_results(args, adapter, ours, dtype, compute)
             exact = exact or theirs
-            grads = sorted(name for name in theirs if name.startswith("grad."))
-            if grads != sorted(name for name in ours if name.startswith("grad.")):
-                sys.exit("the adapters have different tensors")
-            logits, (grad, where) = worst(ours, theirs, ["logits"])[0], worst(ours, theirs, grads)
-            logprob = float((ours["logprobs"] - theirs["logprobs"]).abs().max())
-            passed = logits <= logits_tolerance and grad <= grad_tolerance and logprob <= logprob_tolerance
+            differences = compare(ours, theirs)
+            passed = all(differences[name] <= tolerance for name, tolerance in tolerances.items())
+            shown = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
+            print(f"{'ok' if passed else 'FAILED':6} {dtype} weights, autocast {compute}: {shown}")
             failures += not passed
-            print(
-                f"{'ok' if passed else 'FAILED':6} {dtype} weights, autocast {compute}: logits {logits:.1e}, "
-                f"log-probabilities {logprob:.1e}, {len(grads)} gradients {grad:.1e} ({where})"
-            )
-            print(
-                f"       to float32: torch {worst(theirs, exact, ['logits'])[0]:.1e} {worst(theirs, exact, grads)[0]:.1e}, "
-                f"graft {worst(ours, exact, ['logits'])[0]:.1e} {worst(ours, exact, grads)[0]:.1e}"
-            )
+            if compute != "none":
+                graft, torch_itself = (compare(side, exact)["gradients"] for side in (ours, theirs))
+                passed = torch_itself / 2 <= graft <= torch_itself * EXCESS
+                print(f"{'ok' if passed else 'FAILED':6} gradients to float32: {graft:.2e}, torch's {torch_itself:.2e}")
+                failures += not passed
     return 1 if failures else 0
 
 

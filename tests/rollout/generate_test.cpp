@@ -83,14 +83,14 @@ TEST_F(Generate, RecordedLogprobsEqualThoseOfAFullPass) {
   EXPECT_LT(largest_difference(), 1e-5);
 }
 
-// Under autocast the cache is in bfloat16, and both ways round at other places.
+// Under autocast the cache is in bfloat16, and both ways round at other places. Logits of bfloat16 between 4 and 8 are 1/32 apart.
 class GenerateInMixedPrecision : public Generate {
  protected:
   GenerateInMixedPrecision() : Generate(tests::open_tiny_model("float32", "bfloat16")) {}
 };
 
 TEST_F(GenerateInMixedPrecision, RecordedLogprobsAreCloseToThoseOfAFullPass) {
-  EXPECT_LT(largest_difference(), 0.02);
+  EXPECT_LT(largest_difference(), 0.1);
 }
 
 TEST_F(GenerateInMixedPrecision, GivesTheSameTwice) {

@@ -146,7 +146,9 @@ typedef graft_status (*graft_segment_body)(graft_instance *instance, const struc
                                            uint64_t tag, const graft_tensor *in, uint32_t n_in,
                                            graft_tensor *out, uint32_t n_out, graft_error *error);
 
-/* Valid during the call that received it. All slots [worker][engine]; results belong to the caller. */
+/* Valid during the call that received it. All slots [worker][engine]; results belong to the caller.
+ * In mixed precision the host runs what receives a graft_exec under autocast: products of float32 operands give bfloat16, as in
+ * Python under torch.autocast, and attention takes q, k and v of any dtype. So a family takes dtypes from its tensors. */
 typedef struct graft_exec {
   graft_hdr hdr;
   void *context;

@@ -88,8 +88,8 @@ typedef struct graft_peft {
   /* [control] Writes 1 to *is_trained if this base parameter is trained itself. NULL slot: all are frozen. */
   graft_status (*plan_base_param)(graft_instance *instance, const graft_base_param *param,
                                   int32_t *is_trained, graft_error *error);
-  /* [worker][engine] The layer's output *y [T, out_features] with the strategy applied. Called for sites with parameters
-   * only. At initialisation it equals the base layer's output, unless the strategy documents otherwise. */
+  /* [worker][engine] The layer's output *y [T, out_features] with the strategy applied, in the dtype of x or of the base
+   * layer's result (under autocast they differ; float32 is fine there too). Called for sites with parameters only. At initialisation it equals the base layer's output, unless the strategy documents otherwise. */
   graft_status (*linear)(graft_instance *instance, const graft_peft_call *call, graft_tensor *y,
                          graft_error *error);
   /* [worker] The weight [out_features, in_features] of a plain linear layer that equals linear() in evaluation mode.

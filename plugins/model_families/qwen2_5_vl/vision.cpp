@@ -70,6 +70,12 @@ Tensor patch_angles(const Windows& windows, const Tensor& frequencies, const Ten
   return ops::to_device_of(ops::cat({turns(windows.rows), turns(windows.columns)}, 1), like);
 }
 
+// In the dtype of the weight. Under autocast the residual stream, which starts with a product, is narrower than that; the fused
+// kernel takes one dtype.
+Tensor normalize(const Tensor& x, const Tensor& weight) {
+  return ops::rms_norm(ops::to(x, weight.dtype()), weight, kNormEps);
+}
+
 }  // namespace
 
 // The 3D convolution over whole patches is a matrix product. [P, D]
@@ -117,7 +123,7 @@ Tensor Family::vision_block(const Exec& exec, std::uint64_t index, const TensorL
   const Tensor ends = in[3];
   const DType dtype = hidden.dtype();
 
-  const Tensor normed = ops::rms_norm(hidden, exec.param(parts.norm1), kNormEps);
+  const Tensor normed = normalize(hidden, exec.param(parts.norm1));
   const Tensor qkv = ops::view(exec.linear(parts.qkv, normed), {-1, 3 * heads, head_dim});
   const auto [qk, v] = ops::split<2>(qkv, {2 * heads, heads}, 1);
   const Tensor turned = ops::to(rotate(ops::to(qk, DType::kFloat32), in[1], in[2]), dtype);
@@ -128,14 +134,14 @@ Tensor Family::vision_block(const Exec& exec, std::uint64_t index, const TensorL
                                             {end, end + ends.size(0)});
   const Tensor residual = hidden + exec.linear(parts.proj, ops::reshape(mixed, {-1, heads * head_dim}));
 
-  const Tensor x = ops::rms_norm(residual, exec.param(parts.norm2), kNormEps);
+  const Tensor x = normalize(residual, exec.param(parts.norm2));
   const Tensor gate = ops::silu(exec.linear(parts.gate_proj, x));
   return residual + exec.linear(parts.down_proj, gate * exec.linear(parts.up_proj, x));
 }
 
 // m² neighbouring patches become one token.
 Tensor Family::merge(const Exec& exec, const Tensor& hidden) const {
-  const Tensor normed = ops::rms_norm(hidden, exec.param(layout_.merger_norm), kNormEps);
+  const Tensor normed = normalize(hidden, exec.param(layout_.merger_norm));
   const Tensor joined = ops::view(normed, {-1, config_.vision.merge_unit() * config_.vision.hidden_size});
   return exec.linear(layout_.merger_out, ops::gelu(exec.linear(layout_.merger_in, joined)));
 }

@@ -140,7 +140,7 @@ class Peft : public Component {
     static_cast<void>(param);
     return false;
   }
-  // y [T, out_features] of a site with parameters, in the dtype of x. Equal to the base layer's at
+  // y [T, out_features] of a site with parameters, in the dtype of x or of call.base(). Equal to the base layer's at
   // initialisation, unless the strategy's summary says otherwise.
   virtual Tensor linear(const LinearCall& call) { return call.base(call.x()); }
   // The weight of the plain layer that equals linear() in evaluation mode. All float32.

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <map>
+#include <ostream>
 
 #include "adapt/adapter.h"
 #include "adapt/optimizer.h"
@@ -28,6 +29,10 @@ struct Setting {
   const char* dtype;          // of the base weights
   const char* compute_dtype;  // "": no autocast
 };
+
+void PrintTo(const Setting& setting, std::ostream* out) {
+  *out << setting.name;
+}
 
 constexpr Setting kLora = {"lora", "lora", "float32", "bfloat16"};
 constexpr Setting kLoraOnBfloat16 = {"lora_on_bfloat16", "lora", "bfloat16", "bfloat16"};

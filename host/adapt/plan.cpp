@@ -45,11 +45,10 @@ void make_trainable(model::Param& param, const std::string& strategy) {
   if (param.tensor.scalar_type() != at::kFloat) {
     throw support::UserError(
         support::cat("peft.strategy=", strategy,
-                     " trains the model's own weights, which needs "
-                     "model.dtype=float32; found ",
+                     " trains the model's own weights, which needs model.dtype=float32; found ",
                      model::name_of_dtype(param.tensor.scalar_type()),
-                     ", in which small updates are lost; for speed, let model.compute_dtype=bfloat16 "
-                     "compute with float32 weights in bfloat16"));
+                     ", in which small updates are lost; for speed, model.compute_dtype=bfloat16 computes "
+                     "with float32 weights in bfloat16"));
   }
   param.tensor.set_data(param.tensor.detach().clone());
   param.tensor.requires_grad_(true);

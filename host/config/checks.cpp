@@ -61,10 +61,9 @@ class Checker {
     }
     if ((command_ & (kTrain | kSft)) != 0 && c_.peft.strategy == "full" && c_.model.dtype == "bfloat16") {
       fail("model.dtype",
-           "is bfloat16 with peft.strategy=full, which trains the weights themselves: small updates would be "
-           "lost; use "
-           "model.dtype=float32 with model.compute_dtype=bfloat16, which computes with float32 weights in "
-           "bfloat16");
+           "is bfloat16 with peft.strategy=full, which trains the weights themselves, and small updates "
+           "would be lost; use model.dtype=float32 with model.compute_dtype=bfloat16, which computes with "
+           "float32 weights in bfloat16");
     }
   }
 

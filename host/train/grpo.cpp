@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <chrono>
+#include <map>
 #include <utility>
 
 #include "support/error.h"
@@ -79,9 +80,11 @@ void GrpoTrainer::sample(Experience& experience) {
   } else {
     std::vector<const model::Prompt*> prompts;
     std::vector<std::uint64_t> keys;
+    std::map<std::uint64_t, std::uint64_t>
+        seen;  // a small data set may give a prompt twice: other draws each time
     for (const PromptItem& item : experience.items) {
       prompts.push_back(&item.prompt);
-      keys.push_back(item.index);
+      keys.push_back(item.index + (seen[item.index]++ << 40U));
     }
     rollout::SamplingOptions options = sampling_options(model_, config_);
     options.step = static_cast<std::uint64_t>(state_.step);

@@ -247,6 +247,15 @@ TEST(GrpoTrainer, VlmR1ParityScoresThePaddingOfOtherStopTokens) {
   EXPECT_EQ(experience.scored_ids[2], (std::vector<std::int64_t>{5, 6, 7, 8}));
 }
 
+TEST(GrpoTrainer, APromptThatComesTwiceIsSampledAnew) {
+  config::RunConfig config = base_config();
+  config.train.prompts_per_step = 2;
+  TinyTrainer trainer(config, {{"Say a colour.", ""}}, {});
+  const StepReport report = trainer.trainer.step();
+  ASSERT_EQ(report.completions.size(), 4U);
+  EXPECT_NE(report.completions[0]["completion"], report.completions[2]["completion"]);
+}
+
 // Real rollouts, sampled and learned from.
 std::vector<double> sampled_losses(int steps, int threads) {
   const int before = at::get_num_threads();

@@ -12,13 +12,13 @@ NUM_GENERATIONS = 4
 MAX_COMPLETION_LENGTH = 12
 UPDATES = 3
 
-#: Completions are made of ordinary tokens (below FIRST_SPECIAL) and end with one of the two stop tokens or with none.
+#: Completions are made of ordinary tokens (below FIRST_SPECIAL) and end with a stop token or none.
 FIRST_SPECIAL = 1000
 EOS = 1002
 OTHER_STOP = 1000
 
-#: In the order in which the steps take them. "image" names a picture of the fixture's golden folder. None is without:
-#: transformers 5.23 refuses the None that TRL passes on for a prompt without pictures beside prompts with some.
+#: In the order in which the steps take them. "image" names a picture of the fixture's golden folder. Each has
+#: one: beside prompts with pictures TRL passes on a None for a prompt without, which transformers 5.23 refuses.
 PROMPTS = [
     {"question": "Where is the red circle? Answer in JSON.", "image": "image"},
     {"question": "Find the yellow square.", "image": "image_resize"},
@@ -39,7 +39,8 @@ def scripted_b(ids: list[int]) -> float | None:
 
 REWARDS = {"scripted_a": scripted_a, "scripted_b": scripted_b}
 
-#: What a row of a group shall be: which rewards have no score, and how the completion ends. "same" repeats the row before.
+#: What a row of a group shall be: which rewards have no score, and how the completion ends. "same" repeats
+#: the row before.
 Kind = tuple[str, str]
 SCORED, NO_A, NO_B, NEITHER = "scored", "no_a", "no_b", "neither"
 ENDED, STOPPED, TRUNCATED, FULL, SAME = "ended", "stopped", "truncated", "full", "same"
@@ -54,7 +55,7 @@ GROUPS: list[list[Kind]] = [
     [(NO_B, ENDED), (SCORED, FULL), (SCORED, ENDED), (SCORED, TRUNCATED)],
 ]
 
-#: Groups with one scored completion, with none, and with one reward missing altogether; groups that are cut off altogether.
+#: Groups with one scored completion, with none, with one reward missing altogether, and cut off altogether.
 UNSCORED: list[list[Kind]] = [
     [(NEITHER, ENDED), (SCORED, ENDED), (NEITHER, TRUNCATED), (NEITHER, ENDED)],
     [(NO_A, ENDED), (NO_A, STOPPED), (NO_A, TRUNCATED), (NO_A, ENDED)],
@@ -80,7 +81,8 @@ def draw_completion(rng: random.Random, kind: Kind) -> list[int]:
     score, end = kind
     want = {SCORED: (True, True), NO_A: (False, True), NO_B: (True, False), NEITHER: (False, False)}[score]
     while True:
-        length = MAX_COMPLETION_LENGTH if end in (TRUNCATED, FULL) else rng.randint(3, MAX_COMPLETION_LENGTH - 1)
+        is_full = end in (TRUNCATED, FULL)
+        length = MAX_COMPLETION_LENGTH if is_full else rng.randint(3, MAX_COMPLETION_LENGTH - 1)
         ids = [rng.randrange(FIRST_SPECIAL) for _ in range(length)]
         if end != TRUNCATED:
             ids[-1] = OTHER_STOP if end == STOPPED else EOS
@@ -128,8 +130,8 @@ class Case:
         }
 
 
-#: The steps are long, so that ratios leave the clip range, and eps is large, so that Adam does not turn the rounding of
-#: gradients near zero into whole steps.
+#: The steps are long, so that ratios leave the clip range, and eps is large, so that Adam does not turn the
+#: rounding of gradients near zero into whole steps.
 OPTIMIZER = {
     "optimizer.learning_rate": 0.002,
     "optimizer.schedule": "linear",
@@ -166,7 +168,7 @@ def config_of(loss_type: str, beta: float = 0.04, mu: int = 1, scale: str = "gro
 
 
 def product_cases() -> list[Case]:
-    """Each objective with and without KL, with one and two passes over a rollout, and with each scaling of rewards."""
+    """Each objective with and without KL, one and two passes over a rollout, each scaling of rewards."""
     objectives = ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo"]
     return [
         Case(f"{loss_type}_b{beta:g}_mu{mu}_{scale}", config_of(loss_type, beta, mu, scale))
@@ -177,9 +179,10 @@ def product_cases() -> list[Case]:
 def extra_cases() -> list[Case]:
     """What the product leaves out, one thing at a time."""
     narrow = {"objective__epsilon": 0.05, "objective__epsilon_high": 0.08}
+    halves = {"train__num_mini_batches": 2, **narrow}
     narrowest = {"objective__epsilon": 0.003, "objective__epsilon_high": 0.004}
     cases = [
-        Case("delta_grpo", config_of("grpo", mu=2, objective__delta=1.1, train__num_mini_batches=2, **narrow)),
+        Case("delta_grpo", config_of("grpo", mu=2, objective__delta=1.1, **halves)),
         Case("delta_dapo", config_of("dapo", beta=0.0, mu=2, objective__delta=1.1, **narrow)),
         Case("delta_gspo", config_of("gspo", objective__delta=1.006, train__num_mini_batches=2, **narrowest)),
         Case("entropy_grpo", config_of("grpo", objective__top_entropy_quantile=0.3)),
@@ -194,13 +197,14 @@ def extra_cases() -> list[Case]:
         Case("constant_grpo", config_of("grpo", optimizer__schedule="constant")),
         Case("small_norm_grpo", config_of("grpo", mu=2, optimizer__max_grad_norm=0.01)),
         Case("no_norm_dapo", config_of("dapo", optimizer__max_grad_norm=0.0)),
-        Case("mini_batches_dapo", config_of("dapo", train__num_mini_batches=2, **narrow)),
+        Case("mini_batches_dapo", config_of("dapo", **halves)),
         Case("mini_batches_gspo", config_of("gspo", train__num_mini_batches=2, **narrowest)),
         Case("mini_batches_grpo_mu2", config_of("grpo", mu=2, train__num_mini_batches=2)),
-        Case("mini_batches_accumulation_dapo", config_of("dapo", train__num_mini_batches=2, **narrow), micro_prompts=1),
+        Case("mini_batches_accumulation_dapo", config_of("dapo", **halves), micro_prompts=1),
     ]  # fmt: skip
     for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "gspo"):
-        if loss_type != "bnpo":  # TRL's bnpo depends on how a step is cut into micro-batches; graft's does not, by design
+        # TRL's bnpo averages over each micro-batch, which depends on how a step is cut; graft's does not.
+        if loss_type != "bnpo":
             cases.append(Case(f"accumulation_{loss_type}", config_of(loss_type), micro_prompts=1))
         masked = config_of(loss_type, objective__mask_truncated_completions=True)
         cases.append(Case(f"masked_{loss_type}", masked))

@@ -15,7 +15,7 @@ SEED = 7
 
 
 def adapter_name(parameter: str) -> str:
-    """Map a parameter of a PEFT model to the tensor's name in an adapter file, without ``base_model.model.``."""
+    """Map a PEFT model's parameter to the tensor's name in an adapter file, without ``base_model.model.``."""
     return parameter.removeprefix("base_model.model.").replace(".default.", ".")
 
 
@@ -59,7 +59,8 @@ def gradients_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def make_base(model: Path):
     from transformers import AutoModelForImageTextToText
 
-    return AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32, attn_implementation="eager")
+    load = AutoModelForImageTextToText.from_pretrained
+    return load(model, dtype=torch.float32, attn_implementation="eager")
 
 
 def load_picture(model: Path, name: str):

@@ -4,19 +4,20 @@
 
     python trl_grpo.py --model tests/parity/data/qwen2_5_vl_tiny --out DIR [--kept | --only NAME ...] [--list]
 
-Needs torch 2.11, transformers 5.23, peft 0.21, trl 1.16. Everything is float32 on one CPU thread; the same versions write
-the same bytes.  ``DIR`` holds
+Needs torch 2.11, transformers 5.23, peft 0.21, trl 1.16. Everything is float32 on one CPU thread; the same
+versions write the same bytes.  ``DIR`` holds
 
-``adapter/``            the LoRA adapter that the runs start from, in PEFT's format. A case with ``"fresh": true`` starts
-                        from its A with B = 0.
-``cases.json``          prompts, rollouts, configuration (graft's keys) and what TRL logs after each step (its names)
-``CASE.safetensors``    for each step s: ``s.logprobs`` and ``s.entropy`` [N], ``s.old_logprobs`` and ``s.ref_logprobs`` [N]
-                        if there are any, ``s.lengths`` [rows] (int64; scored tokens of a row: they sum up to N),
-                        ``s.advantages`` [rows], ``s.grad.TENSOR`` before clipping
+``adapter/``           the LoRA adapter that the runs start from, in PEFT's format. A case with ``"fresh": true``
+                       starts from its A with B = 0.
+``cases.json``         prompts, rollouts, configuration (graft's keys) and what TRL logs of each step
+``CASE.safetensors``   for each step s: ``s.logprobs`` and ``s.entropy`` [N], ``s.old_logprobs`` and
+                       ``s.ref_logprobs`` [N] if there are any, ``s.lengths`` [rows] (int64; the scored tokens
+                       of each row, N together), ``s.advantages`` [rows], ``s.grad.TENSOR`` before clipping
 
-Rows are prompt-major: TRL shuffles the rows of a rollout before it cuts it into micro-batches, which the oracle leaves out.
-A completion that ``mask_truncated_completions`` drops has no scored tokens.  Times are left out of what is logged.  The
-cases ``vlm_r1_…`` come from vlm_r1_grpo.py: ``metrics`` holds what TRL logs too, ``vlm_r1_metrics`` what VLM-R1 logs.
+Rows are prompt-major: TRL shuffles the rows of a rollout before it cuts it into micro-batches; that is left
+out.  A completion that ``mask_truncated_completions`` drops has no scored tokens.  Times are not written.
+The cases ``vlm_r1_…`` come from vlm_r1_grpo.py: ``metrics`` holds what TRL logs too, ``vlm_r1_metrics`` what
+VLM-R1 logs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import torch
 from grpo_cases import KEPT, MAX_COMPLETION_LENGTH, NUM_GENERATIONS, PROMPTS, REWARDS, Case, all_cases
-from grpo_record import SEED, Recorder, copy_lora_a, gradients_of, load_picture, lora_config, make_adapter, make_base
+from grpo_record import (
+    SEED,
+    Recorder,
+    copy_lora_a,
+    gradients_of,
+    load_picture,
+    lora_config,
+    make_adapter,
+    make_base,
+)
 from safetensors.torch import save_file
 from tokenizer import write_json
 from vlm_r1_grpo import run_vlm_r1
@@ -65,8 +75,9 @@ def trl_options(case: Case) -> dict:
         "adam_epsilon": config["optimizer.eps"],
     }
     names = (
-        "beta", "epsilon", "epsilon_high", "delta", "num_iterations", "scale_rewards", "mask_truncated_completions",
-        "top_entropy_quantile", "temperature", "learning_rate", "warmup_steps", "weight_decay", "max_grad_norm",
+        "beta", "epsilon", "epsilon_high", "delta", "num_iterations", "scale_rewards", "temperature",
+        "mask_truncated_completions", "top_entropy_quantile", "learning_rate", "warmup_steps", "weight_decay",
+        "max_grad_norm",
     )  # fmt: skip
     for key, value in config.items():
         name = key.rpartition(".")[2]
@@ -91,7 +102,10 @@ def make_dataset(model: Path):
 
     return Dataset.from_list(
         [
-            {"prompt": [{"role": "user", "content": item["question"]}], "images": [load_picture(model, item["image"])]}
+            {
+                "prompt": [{"role": "user", "content": item["question"]}],
+                "images": [load_picture(model, item["image"])],
+            }
             for item in PROMPTS
         ]
     )
@@ -107,15 +121,15 @@ def trainer_class():
             self.recorder = recorder
             super().__init__(*args, **kwargs)
 
-        def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        def _generate_single_turn(self, prompt_ids, *_, **__):
             rollout = self.case.rollout(len(self.recorder.rollouts))
             assert len(prompt_ids) == len(rollout["completions"])
             self.recorder.rollouts.append(rollout)
             return [list(ids) for ids in rollout["completions"]], None
 
-        def _get_per_token_logps_and_entropies(self, *args, compute_entropy=False, **kwargs):
-            result = super()._get_per_token_logps_and_entropies(*args, compute_entropy=compute_entropy, **kwargs)
-            if compute_entropy:
+        def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+            result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+            if kwargs.get("compute_entropy"):  # not a pass of the old or of the reference policy
                 self.policy = result[:2]
             return result
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VLM-R1's GRPO loss, re-stated from its description for the cases of trl_grpo.py: VLM-R1 itself needs transformers 4.49.
+"""VLM-R1's GRPO loss for the cases of trl_grpo.py, re-stated, because VLM-R1 itself needs transformers 4.49.
 
 What sets it apart from TRL's loss of the same name:
 
-- A completion is scored up to its first ``tokenizer.eos_token_id``. One that ends with the model's other stop token has
-  none, so it is scored up to the longest completion of its micro-batch, padding included.
-- Log-probabilities are those of the full vocabulary at temperature 1, rewards are summed without weights, and advantages
-  are divided by the group's standard deviation + 1e-4.
+- A completion is scored up to its first ``tokenizer.eos_token_id``. One that ends with the model's other stop
+  token has none, so it is scored up to the longest completion of its micro-batch, padding included.
+- Log-probabilities are those of the full vocabulary at temperature 1, rewards are summed without weights, and
+  advantages are divided by the group's standard deviation + 1e-4.
 - ``clip_ratio`` counts the tokens whose unclipped term is the smaller one.
 
 The reference is the policy at the start, as in VLM-R1, where an adapter always starts with B = 0.
@@ -55,10 +55,8 @@ def make_micro_batch(rollout: dict, rows: slice, model_path: Path, processor) ->
     """Tokenize the prompts of some rows of a rollout, and pad, mask and score their completions."""
     prompts = [PROMPTS[p] for p in rollout["prompts"] for _ in range(NUM_GENERATIONS)][rows]
     completions = rollout["completions"][rows]
-    texts = [
-        processor.apply_chat_template(question_messages(p["question"]), tokenize=False, add_generation_prompt=True)
-        for p in prompts
-    ]
+    messages = [question_messages(p["question"]) for p in prompts]
+    texts = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     images = [load_picture(model_path, p["image"]) for p in prompts]
     inputs = processor(text=texts, images=images, return_tensors="pt", padding=True, padding_side="left")
     width = max(map(len, completions))
@@ -107,7 +105,9 @@ def reference(model):
     model.set_adapter("default")
 
 
-def micro_loss(batch: MicroBatch, logprobs: torch.Tensor, config: dict) -> tuple[torch.Tensor, dict[str, float]]:
+def micro_loss(
+    batch: MicroBatch, logprobs: torch.Tensor, config: dict
+) -> tuple[torch.Tensor, dict[str, float]]:
     """Return a micro-batch's loss and its metrics."""
     mask, advantages, beta = batch.mask, batch.advantages[:, None], config["objective.beta"]
     old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
@@ -132,7 +132,7 @@ def under_trl_names(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def roll_out(case: Case, index: int, model, model_path: Path, processor) -> tuple[dict, list[MicroBatch]]:
-    """Return a rollout and its micro-batches, scored by the policy of now and by the reference as far as it is needed."""
+    """Return a rollout and its micro-batches, with the old and reference log-probabilities it needs."""
     rollout = case.rollout(index)
     count = case.micro_prompts * NUM_GENERATIONS
     batches = []
@@ -148,7 +148,9 @@ def roll_out(case: Case, index: int, model, model_path: Path, processor) -> tupl
     return rollout, batches
 
 
-def backward(batches: list[MicroBatch], model, config: dict, recorder: Recorder) -> tuple[float, dict[str, list[float]]]:
+def backward(
+    batches: list[MicroBatch], model, config: dict, recorder: Recorder
+) -> tuple[float, dict[str, list[float]]]:
     """Accumulate the gradient of a step; return the loss and the micro-batches' metrics."""
     total = 0.0
     metrics: dict[str, list[float]] = defaultdict(list)
@@ -208,8 +210,8 @@ def run_vlm_r1(case: Case, base, adapter: Path, model_path: Path, processor) -> 
         optimizer.zero_grad()
         own = {name: sum(values) / len(values) for name, values in metrics.items()}
         logged = {"loss": loss, "grad_norm": norm, "learning_rate": rate} | under_trl_names(own)
-        notes = {"rollout": len(recorder.rollouts) - 1, "mini_batch": 0, "metrics": logged, "vlm_r1_metrics": own}
-        recorder.end_step(gradients, notes)
+        notes = {"rollout": len(recorder.rollouts) - 1, "mini_batch": 0}
+        recorder.end_step(gradients, {**notes, "metrics": logged, "vlm_r1_metrics": own})
     model.unload()
     vars(base).pop("peft_config", None)
     return recorder

@@ -70,25 +70,18 @@ class Checker {
   void check_training() const {
     required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
     required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
-    required(c_.train.steps > 0, "train.steps", "a number of optimizer steps", "--max_steps N");
     if (c_.peft.components.empty()) fail("peft.components", "is empty, so nothing would be trained");
     if (const auto* names = std::get_if<std::vector<std::string>>(&c_.peft.target_modules);
         names && names->empty()) {
       fail("peft.target_modules", "is empty, so nothing would be adapted");
     }
-    if (c_.optimizer.warmup_steps > c_.train.steps) {
-      fail("optimizer.warmup_steps", cat("is ", c_.optimizer.warmup_steps, ", more than train.steps (",
-                                         c_.train.steps, "); the learning rate would never reach its peak"));
-    }
-    if (c_.train.eval_steps > 0 && c_.data.eval.empty()) {
-      fail("train.eval_steps",
-           cat("is ", c_.train.eval_steps, ", but data.eval names no file to evaluate on"));
-    }
+    check_schedule(c_, command_, where_);
     if (c_.model.init == "random" && c_.peft.strategy != "full") {
       fail("model.init", cat("is \"random\" with peft.strategy \"", c_.peft.strategy,
                              "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
     }
     if (command_ == kSft) {
+      one_limit("train.micro_batch_size", c_.train.micro_batch_size);
       divides("train.micro_batch_size", c_.train.samples_per_micro_batch(), "train.batch_size",
               c_.train.batch_size);
     }
@@ -104,6 +97,7 @@ class Checker {
       fail("rollout.temperature",
            "is 0; greedy completions of a group are all alike, so graft train needs more than 0");
     }
+    one_limit("train.micro_prompts", c_.train.micro_prompts);
     divides("train.micro_prompts", c_.train.prompts_per_micro_batch(), "train.prompts_per_step",
             c_.train.prompts_per_step);
     required(!c_.rewards.empty(), "rewards", "at least one reward", "--reward_funcs iou format");
@@ -115,13 +109,24 @@ class Checker {
     fail(micro_key, cat("is ", micro, "; it must divide ", step_key, " (", step, ")"));
   }
 
+  // A pass is limited by a number of samples or by tokens.
+  void one_limit(const char* micro_key, const std::optional<std::int64_t>& micro) const {
+    if (!micro || !c_.train.micro_batch_tokens) return;
+    fail("train.micro_batch_tokens", cat("is ", *c_.train.micro_batch_tokens, " and ", micro_key, " is ",
+                                         *micro, "; a pass is limited by one of them, leave the other out"));
+  }
+
   void check_rewards() const {
-    std::set<std::string> names;
+    std::set<std::pair<std::string, nlohmann::json>> seen;
     bool any_weight = false;
     for (const RewardConfig& reward : c_.rewards) {
       any_weight = any_weight || reward.weight != 0.0;
       if (reward.name.empty()) fail("rewards", "has an entry with an empty name");
-      if (!names.insert(reward.name).second) fail("rewards", cat("names \"", reward.name, "\" twice"));
+      if (!seen.emplace(reward.name, reward.params).second) {
+        fail("rewards",
+             cat("names \"", reward.name,
+                 "\" twice with the same params; raise its weight instead, or give it other params"));
+      }
     }
     if (command_ == kTrain && !any_weight)
       fail("rewards", "all have weight 0, so there is nothing to learn from");

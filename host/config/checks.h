@@ -14,4 +14,7 @@ void check_run_config(const RunConfig& config, Command command, const Where& whe
 // log-probabilities, a penalty without a reference.
 void check_objective(const RunConfig& config, const Where& where);
 
+// The part about the length of graft train and graft sft, their warm-up, evaluations, best model and early stopping.
+void check_schedule(const RunConfig& config, Command command, const Where& where);
+
 }  // namespace graft::config

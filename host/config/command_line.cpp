@@ -105,7 +105,7 @@ class Applier {
       if (name == word) return true;
     }
     const Schema* schema = schema_of_flag(name);
-    return schema != nullptr && schema->types == kBoolean;
+    return schema != nullptr && (schema->types & ~unsigned{kNull}) == kBoolean;
   }
 
   static bool takes_list(const std::string& name) {
@@ -335,7 +335,12 @@ class Applier {
     if (!support::parse_number(part, index)) {
       for (std::size_t i = 0; i < list.size(); ++i) {
         const json name = list[i].is_object() ? list[i].value("name", json()) : list[i];
-        if (name == part) index = static_cast<std::int64_t>(i);
+        if (name != part) continue;
+        if (index >= 0) {
+          throw UserError(cat(origin, ": \"", part, "\" names both item ", index, " and item ", i,
+                              "; use the index to set ", path));
+        }
+        index = static_cast<std::int64_t>(i);
       }
     }
     if (index < 0 || index >= static_cast<std::int64_t>(list.size())) {

@@ -146,8 +146,7 @@ LoadedConfig load_run_config(const std::optional<std::string>& file, const std::
 
   LoadedConfig out;
   out.resolved = resolve(run_schema().root, document.value, where);
-  const bool evaluates = command == kEval || (command == kSft && out.resolved["train"]["eval_steps"] > 0);
-  if (evaluates && out.resolved["rewards"].empty()) {
+  if (command == kEval && out.resolved["rewards"].empty()) {
     // Without a choice an evaluation reports what grounding is judged by.
     const json rewards = json::object({{"rewards", json::array({"iou", "format"})}});
     out.resolved["rewards"] = resolve(run_schema().root, rewards, where)["rewards"];
@@ -155,6 +154,15 @@ LoadedConfig load_run_config(const std::optional<std::string>& file, const std::
   ReadVisitor visitor(out.resolved);
   describe_keys(out.config, visitor);
   check_run_config(out.config, command, where);
+  if (command == kSft && out.config.train.eval_steps == 0 && !out.config.rewards.empty()) {
+    // In a file the rewards may serve another command; given for this one, they are meant.
+    for (const auto& [path, origin] : origins) {
+      if (path != "rewards" && !path.starts_with("rewards.")) continue;
+      throw UserError(cat(origin,
+                          ": rewards have no effect on graft sft without evaluations; set "
+                          "train.eval_steps (--eval_steps N) and data.eval, or leave them out"));
+    }
+  }
   return out;
 }
 

@@ -117,18 +117,26 @@ struct OptimizerConfig {
   double max_grad_norm = 1.0;  // 0: no clipping
   std::string schedule = "linear";
   std::int64_t warmup_steps = 0;
+  std::optional<double> warmup_ratio;  // of the run's steps; null: warmup_steps
 };
 
 struct TrainConfig {
-  std::int64_t steps = 0;                        // required by train and sft
-  std::int64_t prompts_per_step = 4;             // train
-  std::int64_t num_mini_batches = 1;             // train
-  std::optional<std::int64_t> micro_prompts;     // train; null: prompts_per_step
-  std::int64_t batch_size = 16;                  // sft
-  std::optional<std::int64_t> micro_batch_size;  // sft; null: batch_size
-  std::int64_t save_steps = 100;                 // 0: only at the end
+  std::int64_t steps = 0;                          // 0: from epochs, known when the data is loaded
+  std::optional<double> epochs;                    // exactly one of steps and epochs
+  std::int64_t prompts_per_step = 4;               // train
+  std::int64_t num_mini_batches = 1;               // train
+  std::optional<std::int64_t> micro_prompts;       // train; null: prompts_per_step
+  std::int64_t batch_size = 16;                    // sft
+  std::optional<std::int64_t> micro_batch_size;    // sft; null: batch_size
+  std::optional<std::int64_t> micro_batch_tokens;  // instead of micro_prompts or micro_batch_size
+  std::int64_t save_steps = 100;                   // 0: only at the end
   std::int64_t logging_steps = 1;
-  std::int64_t eval_steps = 0;            // 0: no evaluation during training
+  std::int64_t eval_steps = 0;  // 0: no evaluation during training
+  std::optional<std::string> metric_for_best_model;
+  std::optional<bool> greater_is_better;  // null: by the metric's name
+  bool load_best_model_at_end = false;
+  std::optional<std::int64_t> early_stopping_patience;  // evaluations; null: off
+  double early_stopping_threshold = 0.0;
   std::optional<std::int64_t> max_saved;  // checkpoints kept; null: all
   std::string resume = "never";           // "auto", "never" or a checkpoint directory
   std::int64_t threads = 0;               // 0: all cores

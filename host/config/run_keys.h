@@ -138,8 +138,8 @@ void describe_keys(RunConfig& c, Visitor& v) {
 
   v.section("", "Rewards", kTrain | kSft | kEval);
   v.rewards("rewards", c.rewards,
-            "Rewards, summed with their weights. A name alone stands for {\"name\": …}. Evaluations without "
-            "any use iou and format.");
+            "Rewards, summed with their weights. A name alone stands for {\"name\": …}. One may stand twice "
+            "with different params. graft eval without any uses iou and format.");
 
   v.section("rollout", "Sampling of completions", kTrain | kEval | kGenerate);
   v.key("num_generations", c.rollout.num_generations,
@@ -273,7 +273,7 @@ void describe_keys(RunConfig& c, Visitor& v) {
          .minimum = 0});
   v.key("schedule", c.optimizer.schedule,
         {.description =
-             "Learning rate after the warm-up: constant, linear or cosine decay to 0 at train.steps.",
+             "Learning rate after the warm-up: constant, linear or cosine decay to 0 at the last step.",
          .words = {"constant", "linear", "cosine"}});
   v.key("warmup_steps", c.optimizer.warmup_steps,
         {.description = "Steps of linear rise from 0 at the beginning.",
@@ -281,12 +281,24 @@ void describe_keys(RunConfig& c, Visitor& v) {
          .unit = "steps",
          .minimum = 0});
 
+  v.key("warmup_ratio", c.optimizer.warmup_ratio,
+        {.description = "The same as a share of the run's steps, rounded up; null: warmup_steps.",
+         .flag = "warmup_ratio",
+         .minimum = 0,
+         .maximum = 1});
+
   v.section("train", "Steps, batches and checkpoints", kTrain | kSft);
   v.key("steps", c.train.steps,
-        {.description = "Optimizer steps of the run. Required.",
+        {.description = "Optimizer steps of the run. This or train.epochs is required.",
          .flag = "max_steps",
          .unit = "steps",
          .minimum = 0});
+  v.key("epochs", c.train.epochs,
+        {.description = "Length of the run in passes over the training data, instead of train.steps, rounded "
+                        "up to whole batches (graft train: rollouts), so that every sample of the last epoch "
+                        "is seen. The run's config.json holds the steps that this gives.",
+         .flag = "num_train_epochs",
+         .above = 0});
   v.key("prompts_per_step", c.train.prompts_per_step,
         {.description = "Prompts per optimizer step, each with rollout.num_generations completions.",
          .minimum = 1,
@@ -310,23 +322,53 @@ void describe_keys(RunConfig& c, Visitor& v) {
         {.description = "Samples in one forward and backward pass; divides batch_size; null: all.",
          .minimum = 1,
          .commands = kSft});
+  v.key("micro_batch_tokens", c.train.micro_batch_tokens,
+        {.description = "Prompt and completion tokens in one forward and backward pass, instead of a number "
+                        "of prompts or samples: as many as fit, in order, one at least. Same result. Samples "
+                        "are packed without padding.",
+         .unit = "tokens",
+         .minimum = 1});
   v.key("save_steps", c.train.save_steps,
         {.description = "A checkpoint every so many steps; 0: only at the end and when interrupted.",
          .flag = "save_steps",
          .unit = "steps",
          .minimum = 0});
   v.key("logging_steps", c.train.logging_steps,
-        {.description = "A line in metrics.jsonl every so many steps.",
+        {.description = "A line in metrics.jsonl every so many steps: the means since the last line.",
          .flag = "logging_steps",
          .unit = "steps",
          .minimum = 1});
   v.key("eval_steps", c.train.eval_steps,
-        {.description = "Evaluate on data.eval every so many steps; 0: never.",
+        {.description = "Evaluate on data.eval every so many steps and at the end; 0: never. graft train "
+                        "generates and scores, graft sft computes the loss, and generates only for rewards.",
          .flag = "eval_steps",
          .unit = "steps",
          .minimum = 0});
+  v.key("metric_for_best_model", c.train.metric_for_best_model,
+        {.description = "Metric of the evaluation (eval_reward, eval_iou, eval_loss, …) that tells the best "
+                        "model. Its checkpoint is saved at once, named in best.json and never removed. "
+                        "Null: none is kept.",
+         .flag = "metric_for_best_model"});
+  v.key("greater_is_better", c.train.greater_is_better,
+        {.description = "Whether a larger value of that metric is better. Null: unless its name ends with "
+                        "\"loss\".",
+         .flag = "greater_is_better"});
+  v.key("load_best_model_at_end", c.train.load_best_model_at_end,
+        {.description = "The adapter or model that the run leaves is the best one instead of the last.",
+         .flag = "load_best_model_at_end"});
+  v.key("early_stopping_patience", c.train.early_stopping_patience,
+        {.description = "The run ends after so many evaluations in a row that did not improve the metric; "
+                        "null: never.",
+         .flag = "early_stopping_patience",
+         .unit = "evaluations",
+         .minimum = 1});
+  v.key("early_stopping_threshold", c.train.early_stopping_threshold,
+        {.description = "What counts as an improvement there: more than this.",
+         .flag = "early_stopping_threshold",
+         .minimum = 0});
   v.key("max_saved", c.train.max_saved,
-        {.description = "Older checkpoints beyond this number are removed; null: keep all.",
+        {.description = "Older checkpoints beyond this number are removed, the best one excepted; null: keep "
+                        "all.",
          .flag = "save_total_limit",
          .minimum = 1});
   v.key(
@@ -341,7 +383,7 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("samples", c.eval.samples,
         {.description = "Evaluate only the first samples; null: all.", .unit = "samples", .minimum = 1});
   v.key("batch_size", c.eval.batch_size,
-        {.description = "Samples generated together.", .flag = "per_device_eval_batch_size", .minimum = 1});
+        {.description = "Samples in one pass.", .flag = "per_device_eval_batch_size", .minimum = 1});
   v.key("temperature", c.eval.temperature, {.description = "0: greedy.", .minimum = 0});
   v.key("iou_threshold", c.eval.iou_threshold,
         {.description = "A box counts as correct from this IoU on.", .maximum = 1, .above = 0});

@@ -147,8 +147,7 @@ TEST_F(RunConfigTest, UnknownOverridesAndFlagsComeWithTheNearest) {
       contains(error_of({"--lora_rank", "8"}), "--lora_rank: unknown flag; did you mean \"--lora_r\"?"));
   EXPECT_TRUE(contains(error_of({"--num_generation", "8"}), "did you mean \"--num_generations\"?"));
   EXPECT_TRUE(contains(error_of({"--xyzzy_plugh", "8"}), "`graft config reference` lists all flags"));
-  EXPECT_TRUE(
-      contains(error_of({"--num_train_epochs", "2"}), "has no counterpart in graft; the length of a run is"));
+  EXPECT_TRUE(contains(error_of({"--packing"}), "has no counterpart in graft; samples are always packed"));
   EXPECT_TRUE(contains(error_of({"stray"}), "unexpected argument \"stray\""));
   EXPECT_TRUE(contains(error_of({"--beta"}), "--beta: needs a value"));
   EXPECT_TRUE(contains(error_of({"--use_peft=maybe"}), "expected true or false"));
@@ -168,16 +167,13 @@ TEST_F(RunConfigTest, RulesBetweenKeys) {
                        "--num_generations 1: rollout.num_generations is 1; GRPO compares"));
   EXPECT_TRUE(contains(error_of({"train.prompts_per_step=6", "train.micro_prompts=4"}),
                        "it must divide train.prompts_per_step (6)"));
-  EXPECT_TRUE(contains(error_of({"train.steps=0"}), "train.steps is not set"));
   EXPECT_TRUE(contains(error_of({"model.min_pixels=9", "model.max_pixels=8"}), "more than model.max_pixels"));
-  EXPECT_TRUE(contains(error_of({"rewards=iou,iou"}), "names \"iou\" twice"));
+  EXPECT_TRUE(contains(error_of({"rewards=iou,iou"}), "names \"iou\" twice with the same params"));
   EXPECT_TRUE(contains(error_of({"rewards=[]"}), "rewards is not set"));
   EXPECT_TRUE(contains(error_of({"rewards.0.weight=0", "rewards.1.weight=0"}), "all have weight 0"));
   EXPECT_TRUE(contains(error_of({"data.train=[]"}), "data.train is not set"));
   EXPECT_TRUE(contains(error_of({"output_dir="}), "output_dir is not set"));
   EXPECT_TRUE(contains(error_of({"--temperature", "0"}), "greedy completions of a group are all alike"));
-  EXPECT_TRUE(contains(error_of({"optimizer.warmup_steps=21"}), "more than train.steps"));
-  EXPECT_TRUE(contains(error_of({"train.eval_steps=5", "data.eval=[]"}), "names no file to evaluate on"));
   EXPECT_TRUE(contains(error_of({"data.image_root=a,b,c"}),
                        "data.image_root has 3 directories and data.train 1 files"));
   EXPECT_TRUE(contains(error_of({"model.init=random"}), "adapter on random frozen weights"));
@@ -240,12 +236,68 @@ TEST_F(RunConfigTest, ClipRangesAreThoseOfTheObjective) {
   EXPECT_EQ(range({"objective.loss_type=cispo", "--epsilon_high", "1.5"}).second, 1.5);
 }
 
+TEST_F(RunConfigTest, OneRewardMayStandTwiceWithDifferentParams) {
+  const char* twice = R"(rewards=["iou", {"name": "iou", "params": {"space": "unit"}}])";
+  EXPECT_EQ(load({twice}).config.rewards.size(), 2U);
+  EXPECT_EQ(load({twice, "rewards.1.weight=3"}).config.rewards[1].weight, 3.0);
+  EXPECT_TRUE(contains(error_of({twice, "rewards.iou.weight=3"}),
+                       "\"iou\" names both item 0 and item 1; use the index"));
+}
+
+TEST_F(RunConfigTest, ARunIsAsLongAsItsStepsOrItsEpochs) {
+  EXPECT_TRUE(contains(error_of({"train.steps=0"}), "train.steps and train.epochs are not set"));
+  EXPECT_TRUE(contains(error_of({"--num_train_epochs", "2"}),
+                       "--num_train_epochs 2: train.epochs is 2 and train.steps is 20; one of them"));
+  EXPECT_EQ(load({"--num_train_epochs", "2.5", "train.steps=0"}).config.train.epochs, 2.5);
+  EXPECT_TRUE(contains(error_of({"train.epochs=0", "train.steps=0"}), "greater than 0"));
+  EXPECT_TRUE(contains(error_of({"optimizer.warmup_steps=21"}), "more than train.steps"));
+  EXPECT_TRUE(
+      contains(error_of({"--warmup_ratio", "0.1", "--warmup_steps", "2"}), "one of them is the warm-up"));
+  EXPECT_EQ(load({"--warmup_ratio", "0.1"}).config.optimizer.warmup_ratio, 0.1);
+}
+
+TEST_F(RunConfigTest, APassIsLimitedBySamplesOrByTokens) {
+  EXPECT_EQ(load({"train.micro_batch_tokens=512"}).config.train.micro_batch_tokens, 512);
+  EXPECT_TRUE(contains(error_of({"train.micro_batch_tokens=512", "train.micro_prompts=2"}),
+                       "train.micro_batch_tokens is 512 and train.micro_prompts is 2"));
+  EXPECT_TRUE(contains(error_of({"train.micro_batch_tokens=512", "train.micro_batch_size=2"}, kSft),
+                       "train.micro_batch_tokens is 512 and train.micro_batch_size is 2"));
+}
+
+TEST_F(RunConfigTest, SettingsOfTheBestModelWithoutEffectAreErrors) {
+  const Args evaluated = {"train.eval_steps=5"},
+             tracked = {"train.eval_steps=5", "--metric_for_best_model", "iou"};
+  const auto with = [](Args args, const Args& more) {
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  EXPECT_TRUE(contains(error_of({"train.eval_steps=5", "data.eval=[]"}), "names no file to evaluate on"));
+  EXPECT_TRUE(
+      contains(error_of({"--metric_for_best_model", "eval_iou"}), "nothing is evaluated during the run"));
+  for (const char* setting :
+       {"--load_best_model_at_end", "--greater_is_better", "--early_stopping_patience=2"}) {
+    EXPECT_TRUE(
+        contains(error_of(with(evaluated, {setting})), "has no effect without train.metric_for_best_model"))
+        << setting;
+    EXPECT_NO_THROW((void)load(with(tracked, {setting}))) << setting;
+  }
+  EXPECT_TRUE(contains(error_of(with(tracked, {"train.early_stopping_threshold=0.1"})),
+                       "has no effect without train.early_stopping_patience"));
+}
+
+TEST_F(RunConfigTest, RewardsOfSupervisedFineTuningNeedEvaluations) {
+  EXPECT_TRUE(contains(error_of({"--reward_funcs", "iou"}, kSft),
+                       "--reward_funcs iou: rewards have no effect on graft sft without evaluations"));
+  EXPECT_NO_THROW((void)load({"--reward_funcs", "iou", "--eval_steps", "5"}, kSft));
+  EXPECT_NO_THROW((void)load({}, kSft));  // those of the file may serve another command
+}
+
 TEST_F(RunConfigTest, AnEvaluationWithoutRewardsReportsGrounding) {
   const RunConfig c = load({"rewards=[]"}, kEval).config;
   ASSERT_EQ(c.rewards.size(), 2U);
   EXPECT_EQ(c.rewards[0].name, "iou");
   EXPECT_EQ(c.rewards[1].name, "format");
-  EXPECT_EQ(load({"rewards=[]", "train.eval_steps=5"}, kSft).config.rewards.size(), 2U);
+  EXPECT_TRUE(load({"rewards=[]", "train.eval_steps=5"}, kSft).config.rewards.empty());
   EXPECT_TRUE(load({"rewards=[]"}, kSft).config.rewards.empty());
 }
 

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
+#include "support/error.h"
 #include "support/files.h"
 
 namespace graft::train {
@@ -41,6 +43,60 @@ TEST_F(MetricsFileTest, AFreshRunStartsAnEmptyFile) {
   std::ofstream(file_) << "{\"step\":1}\n";
   MetricsFile metrics(file_, 0);
   EXPECT_EQ(support::read_file(file_), "");
+}
+
+using Row = nlohmann::ordered_json;
+
+TEST(MetricsWindow, AveragesTheStepsThatHaveAValueAndTakesTheLastOfWhatStandsForAMoment) {
+  MetricsWindow window;
+  EXPECT_TRUE(window.empty());
+  window.add({{"step", 1},
+              {"loss", 1.0},
+              {"reward", 0.5},
+              {"grad_norm", 3.0},
+              {"num_tokens", 10},
+              {"iou", nullptr}});
+  window.add({{"step", 2}, {"loss", 0.5}, {"grad_norm", 2.0}});
+  window.add({{"step", 3},
+              {"loss", 0.0},
+              {"reward", 1.0},
+              {"grad_norm", 1.0},
+              {"num_tokens", 30},
+              {"iou", nullptr}});
+  const Row expected = {{"step", 3},        {"loss", 0.5},      {"reward", 0.75},
+                        {"grad_norm", 1.0}, {"num_tokens", 30}, {"iou", nullptr}};
+  EXPECT_EQ(window.take().dump(), expected.dump());
+  EXPECT_TRUE(window.empty());
+  EXPECT_EQ(window.take(), Row::object());
+}
+
+TEST(MetricsWindow, ValuesThatAreMissingAreLeftOutOfTheMean) {
+  MetricsWindow window;
+  window.add({{"rewards/iou/mean", nullptr}, {"kl", std::nan("")}});
+  window.add({{"rewards/iou/mean", 0.25}, {"kl", std::nan("")}});
+  window.add({{"rewards/iou/mean", nullptr}});
+  const Row row = window.take();
+  EXPECT_EQ(row["rewards/iou/mean"], 0.25);
+  EXPECT_TRUE(row["kl"].is_null());
+}
+
+TEST(MetricsWindow, OneStepIsItself) {
+  const Row row = {{"step", 7}, {"loss", 0.1}, {"completions/min_length", 3.0}, {"learning_rate", 1e-5}};
+  MetricsWindow window;
+  window.add(row);
+  EXPECT_EQ(window.take().dump(), row.dump());
+}
+
+TEST(MetricsWindow, GoesThroughACheckpointToTheLastBit) {
+  MetricsWindow window, whole;
+  for (const double loss : {0.1, 0.7, 1.0 / 3.0}) {
+    whole.add({{"loss", loss}, {"iou", nullptr}});
+    window.add({{"loss", loss}, {"iou", nullptr}});
+    window = MetricsWindow::from_json(Row::parse(window.to_json().dump()));
+  }
+  EXPECT_EQ(window.take().dump(), whole.take().dump());
+  EXPECT_THROW((void)MetricsWindow::from_json({{"loss", 1}}), support::UserError);
+  EXPECT_THROW((void)MetricsWindow::from_json(Row::parse("[[1, 2, 3, 4]]")), support::UserError);
 }
 
 TEST(MeasuredMetrics, AreTheOnesThatDifferBetweenEqualRuns) {

@@ -54,8 +54,8 @@ void split_experience(Experience& experience, const config::RunConfig& config, s
     MiniBatch mini;
     mini.first = begin;
     mini.count = std::min(step, experience.items.size() - begin);
-    for (const Range& part :
-         split_micro_batches(std::span(tokens).subspan(begin, mini.count), std::nullopt, size)) {
+    for (const Range& part : split_micro_batches(std::span(tokens).subspan(begin, mini.count),
+                                                 config.train.micro_batch_tokens, size)) {
       mini.micro_batches.push_back({begin + part.first, part.count, {}, {}});
       if (config.objective.parity == "vlm_r1") {
         pad_like_vlm_r1(experience, mini.micro_batches.back(), eos_id, pad_id);

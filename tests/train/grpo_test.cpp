@@ -160,6 +160,18 @@ TEST(GrpoTrainer, MicroBatchesDoNotChangeAStep) {
   }
 }
 
+TEST(GrpoTrainer, ATokenBudgetSplitsAStepWithoutChangingIt) {
+  config::RunConfig config = base_config();
+  const Outcome whole = run(config, questions(), 1);
+  config.train.micro_batch_tokens = 120;
+  const Outcome split = run(config, questions(), 1);
+  EXPECT_EQ(whole.updates[0].result.logprobs.size(), 1U);
+  EXPECT_GT(split.updates[0].result.logprobs.size(), 1U);
+  EXPECT_LT(split.updates[0].result.logprobs.size(), 8U);
+  EXPECT_NEAR(whole.updates[0].result.loss, split.updates[0].result.loss, 1e-6);
+  expect_same_gradients(whole.updates[0], split.updates[0], 1e-6, "budget");
+}
+
 // Measured: 1.5e-6 of a tensor's largest entry, since float32 matrix products sum the tokens in another order.
 TEST(GrpoTrainer, TheOrderOfPromptsDoesNotChangeAStep) {
   std::vector<TinyQuestion> reversed(questions().rbegin(), questions().rend());

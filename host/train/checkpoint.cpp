@@ -26,11 +26,39 @@ nlohmann::ordered_json to_json(const RunState& state) {
           {"seed", state.seed},
           {"num_tokens", state.num_tokens},
           {"samples_drawn", state.samples_drawn},
-          {"samples_skipped", state.samples_skipped}};
+          {"samples_skipped", state.samples_skipped},
+          {"last_evaluation", state.last_evaluation},
+          {"best",
+           {{"metric", state.best.metric},
+            {"value", state.best.value ? nlohmann::ordered_json(*state.best.value) : nullptr},
+            {"step", state.best.step},
+            {"evaluations_without_improvement", state.best.evaluations_without_improvement}}},
+          {"metrics_window", state.window.to_json()}};
+}
+
+// Reads what an evaluation left; missing in the checkpoints of older versions.
+void read_evaluation_state(const nlohmann::ordered_json& json, const fs::path& file, RunState& state) {
+  state.last_evaluation = state.step;
+  try {
+    if (json.contains("last_evaluation")) json["last_evaluation"].get_to(state.last_evaluation);
+    if (json.contains("best")) {
+      const auto& best = json["best"];
+      best.at("metric").get_to(state.best.metric);
+      best.at("step").get_to(state.best.step);
+      best.at("evaluations_without_improvement").get_to(state.best.evaluations_without_improvement);
+      if (!best.at("value").is_null()) state.best.value = best["value"].get<double>();
+    }
+    if (json.contains("metrics_window")) state.window = MetricsWindow::from_json(json["metrics_window"]);
+  } catch (const nlohmann::json::exception&) {
+    throw support::UserError(
+        cat(file,
+            ": \"last_evaluation\" or \"best\" is not what it should be; the checkpoint is "
+            "damaged, resume from another one"));
+  }
 }
 
 RunState read_state(const fs::path& file) {
-  const auto json = nlohmann::json::parse(support::read_file(file), nullptr, false);
+  const auto json = nlohmann::ordered_json::parse(support::read_file(file), nullptr, false);
   RunState state;
   const auto take = [&](const char* key, auto& member) {
     if (!json.is_object() || !json.contains(key) || !json[key].is_number_integer()) {
@@ -45,6 +73,7 @@ RunState read_state(const fs::path& file) {
   take("num_tokens", state.num_tokens);
   take("samples_drawn", state.samples_drawn);
   take("samples_skipped", state.samples_skipped);
+  read_evaluation_state(json, file, state);
   return state;
 }
 
@@ -75,7 +104,7 @@ std::vector<fs::path> checkpoints(const fs::path& output_dir) {
 
 void save_checkpoint(const fs::path& output_dir, const RunState& state, const adapt::Adapter& adapter,
                      const adapt::AdamW& optimizer, std::int64_t max_saved) {
-  support::AtomicDirectory directory(output_dir / cat(kPrefix, state.step));
+  support::AtomicDirectory directory(checkpoint_directory(output_dir, state.step));
   adapter.save(directory.path() / (adapter.strategy() == "full" ? "model" : "adapter"));
   model::NamedTensors trained;
   for (const adapt::AdapterTensor& tensor : adapter.tensors()) {
@@ -87,7 +116,14 @@ void save_checkpoint(const fs::path& output_dir, const RunState& state, const ad
   directory.commit();
   if (max_saved <= 0) return;
   const std::vector<fs::path> all = checkpoints(output_dir);
-  for (std::size_t i = static_cast<std::size_t>(max_saved); i < all.size(); ++i) fs::remove_all(all[i]);
+  const fs::path best = state.best.value ? checkpoint_directory(output_dir, state.best.step) : fs::path();
+  for (std::size_t i = static_cast<std::size_t>(max_saved); i < all.size(); ++i) {
+    if (all[i].filename() != best.filename()) fs::remove_all(all[i]);
+  }
+}
+
+fs::path checkpoint_directory(const fs::path& output_dir, std::int64_t step) {
+  return output_dir / cat(kPrefix, step);
 }
 
 std::optional<fs::path> find_checkpoint(const fs::path& output_dir, const std::string& resume) {
@@ -111,6 +147,12 @@ RunState load_checkpoint(const fs::path& checkpoint, std::uint64_t seed, adapt::
     throw support::UserError(cat(checkpoint, " was made with seed ", state.seed, ", this run has seed ", seed,
                                  "; continue with the seed of the checkpoint"));
   }
+  load_trained(checkpoint, adapter);
+  optimizer.load(checkpoint / "optimizer.safetensors");
+  return state;
+}
+
+void load_trained(const fs::path& checkpoint, adapt::Adapter& adapter) {
   const model::SafetensorsFile file(checkpoint / "trained.safetensors");
   if (file.entries().size() != adapter.tensors().size()) {
     throw support::UserError(cat(file.path(), " holds ", file.entries().size(), " tensors, this run trains ",
@@ -130,8 +172,6 @@ RunState load_checkpoint(const fs::path& checkpoint, std::uint64_t seed, adapt::
     at::Tensor target = tensor.tensor;
     target.copy_(file.view(*entry));
   }
-  optimizer.load(checkpoint / "optimizer.safetensors");
-  return state;
 }
 
 }  // namespace graft::train

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "rollout/rollout.h"
 #include "support/error.h"
@@ -42,37 +43,78 @@ nlohmann::ordered_json sample_row(const PromptItem& item, const rollout::Complet
   return result;
 }
 
+// The mean of what there is of a value, null without any.
+class Mean {
+ public:
+  void add(double value) { sum_ += value, ++count_; }
+  [[nodiscard]] double count() const { return count_; }
+  [[nodiscard]] nlohmann::ordered_json json() const {
+    return count_ > 0 ? nlohmann::ordered_json(sum_ / count_) : nlohmann::ordered_json(nullptr);
+  }
+
+ private:
+  double sum_ = 0.0, count_ = 0.0;
+};
+
+// The weighted sum of the sample's scores, those that are missing left out; nothing if all are.
+std::optional<double> weighted_reward(const nlohmann::ordered_json& sample,
+                                      const rewards::RewardSet& rewards) {
+  std::optional<double> sum;
+  for (std::size_t k = 0; k < rewards.components().size(); ++k) {
+    const auto& value = sample["scores"][rewards.components()[k]];
+    if (!value.is_null()) sum = sum.value_or(0.0) + rewards.weights()[k] * value.get<double>();
+  }
+  return sum;
+}
+
 // Means over the samples that have the score; the share of IoU values that reach the threshold.
-nlohmann::ordered_json summarize(const std::vector<nlohmann::ordered_json>& samples,
+nlohmann::ordered_json summarize(const std::vector<nlohmann::ordered_json>& samples, const Mean& length,
                                  const rewards::RewardSet& rewards, double iou_threshold) {
   nlohmann::ordered_json summary;
-  const auto n = static_cast<double>(std::max<std::size_t>(1, samples.size()));
   summary["samples"] = samples.size();
+  Mean reward, finished, clipped;
+  for (const auto& sample : samples) {
+    if (const auto sum = weighted_reward(sample, rewards)) reward.add(*sum);
+    finished.add(sample["finished"].get<bool>() ? 1.0 : 0.0);
+    clipped.add(sample["finished"].get<bool>() ? 0.0 : 1.0);
+  }
+  summary["reward"] = reward.json();
   for (const std::string& name : rewards.components()) {
-    double sum = 0.0, accurate = 0.0, scored = 0.0;
+    Mean score, accurate;
     for (const auto& sample : samples) {
       const auto& value = sample["scores"][name];
       if (value.is_null()) continue;
-      scored += 1.0;
-      sum += value.get<double>();
-      accurate += value.get<double>() >= iou_threshold ? 1.0 : 0.0;
+      score.add(value.get<double>());
+      accurate.add(value.get<double>() >= iou_threshold ? 1.0 : 0.0);
     }
-    summary[name] = scored > 0 ? nlohmann::ordered_json(sum / scored) : nlohmann::ordered_json(nullptr);
-    if (name == "iou") summary["iou_accuracy"] = scored > 0 ? accurate / scored : 0.0;
-    if (scored < n) summary[cat(name, "_unscored")] = n - scored;
+    summary[name] = score.json();
+    if (name == "iou") summary["iou_accuracy"] = accurate.json();
+    const double unscored = static_cast<double>(samples.size()) - score.count();
+    if (unscored > 0) summary[cat(name, "_unscored")] = unscored;
   }
-  double finished = 0.0;
-  for (const auto& sample : samples) finished += sample["finished"].get<bool>() ? 1.0 : 0.0;
-  summary["finished"] = finished / n;
+  summary["finished"] = finished.json();
+  summary["completions/mean_length"] = length.json();
+  summary["completions/clipped_ratio"] = clipped.json();
   return summary;
 }
 
 }  // namespace
 
+std::vector<std::string> summary_metrics(const rewards::RewardSet& rewards) {
+  std::vector<std::string> names = {"reward"};
+  for (const std::string& name : rewards.components()) {
+    names.push_back(name);
+    if (name == "iou") names.emplace_back("iou_accuracy");
+  }
+  names.insert(names.end(), {"finished", "completions/mean_length", "completions/clipped_ratio"});
+  return names;
+}
+
 Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards, const PromptSource& prompts,
                     const config::RunConfig& config) {
   at::NoGradGuard no_grad;
   Evaluation result;
+  Mean length;
   const std::size_t total = std::min(
       prompts.size(),
       static_cast<std::size_t>(config.eval.samples.value_or(static_cast<std::int64_t>(prompts.size()))));
@@ -85,23 +127,27 @@ Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards
     std::vector<const model::Prompt*> batch_prompts;
     std::vector<std::uint64_t> keys;
     for (std::size_t i = first; i < std::min(first + batch, total); ++i) {
-      items.push_back(prompts.at(i));
+      std::optional<PromptItem> item = prompts.usable(i);
+      if (!item) continue;
+      items.push_back(std::move(*item));
       keys.push_back(i);
     }
+    if (items.empty()) continue;
     for (const PromptItem& item : items) batch_prompts.push_back(&item.prompt);
     const std::vector<at::Tensor> features = encode_prompt_images(model, batch_prompts, {});
     const rollout::Rollouts rollouts = rollout::generate(model, batch_prompts, features, keys, options,
                                                          [] { return support::interrupt_requested(); });
     std::vector<rewards::Item> reward_items;
     for (std::size_t i = 0; i < items.size(); ++i) {
-      reward_items.push_back(reward_item(items[i], rollouts.completions[i], first + i));
+      reward_items.push_back(reward_item(items[i], rollouts.completions[i], items[i].index));
+      length.add(static_cast<double>(rollouts.completions[i].ids.size()));
     }
     const rewards::Scores scores = rewards.score(reward_items, 0);
     for (std::size_t i = 0; i < items.size(); ++i) {
       result.samples.push_back(sample_row(items[i], rollouts.completions[i], scores, i, rewards));
     }
   }
-  result.summary = summarize(result.samples, rewards, config.eval.iou_threshold);
+  result.summary = summarize(result.samples, length, rewards, config.eval.iou_threshold);
   return result;
 }
 

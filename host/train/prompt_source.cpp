@@ -42,24 +42,32 @@ PromptItem PromptSource::at(std::size_t index) const {
   return item;
 }
 
+std::optional<PromptItem> PromptSource::usable(std::size_t index) const {
+  try {
+    return at(index);
+  } catch (const support::UserError& error) {
+    const std::string message = cat(samples_[index].where(), ": ", error.what());
+    if (options_.strict) throw support::UserError(message);
+    if (told_.insert(index).second) support::log_warn(cat("sample skipped: ", message));
+    return std::nullopt;
+  }
+}
+
 std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* position,
                                            std::int64_t* skipped) const {
   std::vector<PromptItem> items;
   std::size_t failures = 0;
   while (items.size() < count) {
     const std::size_t index = order_.at(static_cast<std::uint64_t>((*position)++));
-    try {
-      items.push_back(at(index));
+    if (std::optional<PromptItem> item = usable(index)) {
+      items.push_back(std::move(*item));
       failures = 0;
-    } catch (const support::UserError& error) {
-      const std::string message = cat(samples_[index].where(), ": ", error.what());
-      if (options_.strict) throw support::UserError(message);
-      if (++failures >= samples_.size()) {
-        throw support::UserError(cat("no sample of the data set can be used; the last one: ", message));
-      }
-      ++*skipped;
-      support::log_warn(cat("sample skipped: ", message));
+      continue;
     }
+    if (++failures >= samples_.size()) {
+      throw support::UserError("no sample of the data set can be used; see the warnings above");
+    }
+    ++*skipped;
   }
   return items;
 }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "config/run_config.h"
@@ -33,13 +35,16 @@ class PromptSource {
                                              std::int64_t* skipped) const;
   // The sample at `index` in file order; UserError if it cannot be used.
   [[nodiscard]] PromptItem at(std::size_t index) const;
+  // The same, but nothing for a bad sample, with one warning a sample, unless data.strict makes it an error.
+  [[nodiscard]] std::optional<PromptItem> usable(std::size_t index) const;
   [[nodiscard]] std::size_t size() const { return samples_.size(); }
 
  private:
   const model::Model& model_;
   config::DataConfig options_;
   std::vector<data::Sample> samples_;
-  mutable data::EpochOrder order_;  // caches one epoch's permutation
+  mutable data::EpochOrder order_;      // caches one epoch's permutation
+  mutable std::set<std::size_t> told_;  // bad samples that were warned of
 };
 
 }  // namespace graft::train

@@ -3,8 +3,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <filesystem>
-#include <memory>
 
 #include "plugin/host_services.h"
 #include "support/error.h"
@@ -14,9 +14,10 @@
 #include "support/progress.h"
 #include "support/strings.h"
 #include "train/checkpoint.h"
-#include "train/evaluate.h"
 #include "train/grpo.h"
 #include "train/metrics.h"
+#include "train/periodic_evaluation.h"
+#include "train/run_length.h"
 #include "train/session.h"
 #include "train/sft.h"
 
@@ -75,8 +76,9 @@ std::vector<support::ProgressField> progress_fields(const nlohmann::ordered_json
   return fields;
 }
 
-bool is_due(std::int64_t every, std::int64_t step, std::int64_t last) {
-  return step == last || (every > 0 && step % every == 0);
+// Whether a multiple of `every` lies in (before, now]; 0: never.
+bool is_due(std::int64_t every, std::int64_t before, std::int64_t now) {
+  return every > 0 && now / every > before / every;
 }
 
 // Continues from the checkpoint that train.resume names, if any.
@@ -89,68 +91,82 @@ void resume(const config::RunConfig& config, adapt::Adapter& adapter, Trainer& t
   support::log_info(cat("continuing from ", *checkpoint, ", step ", trainer.state().step));
 }
 
-// Runs `one_step` to the configured number of steps. `one_step` writes its own rows and returns the step's metrics.
-template <typename Trainer, typename OneStep>
-void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter& adapter, Trainer& trainer,
-              RunFiles& files, OneStep&& one_step) {
-  const std::int64_t last = config.train.steps;
-  const std::int64_t max_saved = config.train.max_saved.value_or(0);
-  const auto save = [&] {
-    save_checkpoint(files.directory(), trainer.state(), adapter, trainer.optimizer(), max_saved);
-  };
-  support::Progress progress(label, last, {trainer.state().step, config.train.logging_steps});
-  try {
-    while (trainer.state().step < last) {
-      if (support::interrupt_requested()) throw support::Interrupted("a signal came");
-      const nlohmann::ordered_json metrics = one_step();
-      progress.update(trainer.state().step, progress_fields(metrics));
-      if (is_due(config.train.save_steps, trainer.state().step, last)) save();
-    }
-  } catch (const support::Interrupted&) {
-    progress.finish();
-    save();
-    throw support::Interrupted(cat("stopped by a signal after step ", trainer.state().step, " of ", last,
-                                   "; saved in ", files.directory(),
-                                   ", continue with the same command and --resume auto"));
+// Writes what is logged of the rows of one call: the means since the last logged row. True if something was.
+bool log_rows(const config::RunConfig& config, RunState& state,
+              const std::vector<nlohmann::ordered_json>& rows, MetricsFile& metrics) {
+  bool is_logged = false;
+  for (const auto& row : rows) {
+    state.window.add(row);
+    const auto step = row["step"].get<std::int64_t>();
+    if (!is_due(config.train.logging_steps, step - 1, step) && step != config.train.steps) continue;
+    metrics.write(state.window.take());
+    is_logged = true;
   }
-  progress.finish();
-  // `full` gives a model directory, all other strategies an adapter.
+  return is_logged;
+}
+
+// What the run leaves: an adapter, or a model directory from `full`. The best one if so configured.
+void save_result(const config::RunConfig& config, const BestModel& best, adapt::Adapter& adapter,
+                 const fs::path& directory) {
+  if (config.train.load_best_model_at_end && best.value) {
+    load_trained(checkpoint_directory(directory, best.step), adapter);
+    support::log_info(cat("the best model is that of step ", best.step, ": ", best.metric, " ", *best.value));
+  }
   const bool is_model = adapter.strategy() == "full";
-  const fs::path result = files.directory() / (is_model ? "model" : "adapter");
+  const fs::path result = directory / (is_model ? "model" : "adapter");
   fs::remove_all(result);
   adapter.save(result);
   support::log_info(cat(is_model ? "model" : "adapter", " saved in ", result));
 }
 
-// Evaluation during training: a row of metrics with the prefix "eval_".
-class PeriodicEvaluation {
- public:
-  PeriodicEvaluation(const config::RunConfig& config, const Session& session, RunFiles& files)
-      : config_(config), session_(session), files_(files) {
-    if (config.train.eval_steps == 0) return;
-    data::Dataset dataset = load_samples(config::eval_files(config.data), config.data, config.eval.samples);
-    prompts_ = std::make_unique<PromptSource>(*session.model, config.data, std::move(dataset.samples), 0);
+// Runs `one_step` to the end of the run. It returns the rows of the optimizer steps that it took, and gets to know afterwards
+// whether any of them was logged. Evaluations come before checkpoints of the same step, and are caught up with after a resume.
+template <typename Trainer, typename OneStep, typename AfterLog>
+void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter& adapter, Trainer& trainer,
+              const PeriodicEvaluation& evaluation, RunFiles& files, OneStep&& one_step,
+              AfterLog&& after_log) {
+  RunState& state = trainer.state();
+  const std::int64_t last = config.train.steps;
+  std::int64_t saved = state.step;
+  const auto save = [&] {
+    save_checkpoint(files.directory(), state, adapter, trainer.optimizer(),
+                    config.train.max_saved.value_or(0));
+    saved = state.step;
+  };
+  support::Progress progress(label, last, {state.step, config.train.logging_steps});
+  try {
+    while (true) {
+      const bool is_best = evaluation.is_due(state) && evaluation.run(state, files.metrics());
+      const bool is_over = state.step >= last || evaluation.is_exhausted(state);
+      if (is_best || is_due(config.train.save_steps, saved, state.step) || (is_over && saved != state.step))
+        save();
+      if (is_best) write_best_model(files.directory(), state.best);
+      if (is_over) break;
+      if (support::interrupt_requested()) throw support::Interrupted("a signal came");
+      const std::vector<nlohmann::ordered_json> rows = one_step();
+      after_log(log_rows(config, state, rows, files.metrics()));
+      progress.update(state.step, progress_fields(rows.front()));
+    }
+  } catch (const support::Interrupted&) {
+    progress.finish();
+    save();
+    throw support::Interrupted(cat("stopped by a signal after step ", state.step, " of ", last, "; saved in ",
+                                   files.directory(), ", continue with the same command and --resume auto"));
   }
-  void after_step(std::int64_t step) {
-    if (!prompts_ || step % config_.train.eval_steps != 0) return;
-    const Evaluation evaluation = evaluate(*session_.model, *session_.rewards, *prompts_, config_);
-    nlohmann::ordered_json row{{"step", step}};
-    for (const auto& [name, value] : evaluation.summary.items()) row["eval_" + name] = value;
-    files_.metrics().write(row);
-    support::log_info(cat("evaluation at step ", step, ": ", evaluation.summary.dump()));
-  }
-
- private:
-  const config::RunConfig& config_;
-  const Session& session_;
-  RunFiles& files_;
-  std::unique_ptr<PromptSource> prompts_;
-};
+  progress.finish();
+  save_result(config, state.best, adapter, files.directory());
+}
 
 // Tokens of a typical prompt: what checkpoint policies plan with.
 std::int64_t prompt_tokens(const PromptSource& prompts) {
   std::int64_t position = 0, skipped = 0;
   return static_cast<std::int64_t>(prompts.draw(1, &position, &skipped).front().prompt.ids.size());
+}
+
+// Tokens of a pass, for the checkpoint policy.
+std::int64_t pass_tokens(const config::RunConfig& config, std::int64_t by_count) {
+  const auto& budget = config.train.micro_batch_tokens;
+  return budget ? std::min(*budget, by_count) : by_count;
 }
 
 void prepare_process(const config::RunConfig& config) {
@@ -161,59 +177,62 @@ void prepare_process(const config::RunConfig& config) {
 
 }  // namespace
 
-void run_grpo(const config::LoadedConfig& loaded) {
+void run_grpo(const config::LoadedConfig& given) {
+  prepare_process(given.config);
+  check_output_dir(given.config);
+  data::Dataset dataset =
+      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
+  const config::LoadedConfig loaded =
+      with_run_length(given, static_cast<std::int64_t>(dataset.samples.size()), config::kTrain);
   const config::RunConfig& config = loaded.config;
-  prepare_process(config);
-  check_output_dir(config);
-  data::Dataset dataset = load_samples(config::train_files(config.data), config.data, config.data.limit);
   Session session = open_training(config, /*with_rewards=*/true);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
   const std::int64_t group_tokens =
       prompt_tokens(prompts) + config.rollout.num_generations * config.rollout.max_completion_length;
-  apply_checkpoint_policy(session, config, config.train.prompts_per_micro_batch() * group_tokens);
+  apply_checkpoint_policy(session, config,
+                          pass_tokens(config, config.train.prompts_per_micro_batch() * group_tokens));
   GrpoTrainer trainer(*session.model, *session.adapter, *session.rewards, prompts, config);
   trainer.state().samples_skipped = dataset.skipped;
+  const PeriodicEvaluation evaluation(config, session, config::kTrain);
   resume(config, *session.adapter, trainer);
   RunFiles files(loaded, trainer.state().step);
-  PeriodicEvaluation evaluation(config, session, files);
-  run_loop(config, "train", *session.adapter, trainer, files, [&] {
-    const StepReport report = trainer.step();
-    bool is_logged = false;
-    for (const auto& row : report.rows) {
-      if (!is_due(config.train.logging_steps, row["step"].get<std::int64_t>(), config.train.steps)) continue;
-      files.metrics().write(row);
-      is_logged = true;
-    }
-    if (is_logged) {
-      for (const auto& row : report.completions) files.completions().write(row);
-    }
-    evaluation.after_step(trainer.state().step);
-    return report.rows.front();
-  });
+  nlohmann::ordered_json completions;
+  run_loop(
+      config, "train", *session.adapter, trainer, evaluation, files,
+      [&] {
+        StepReport report = trainer.step();
+        completions = std::move(report.completions);
+        return std::move(report.rows);
+      },
+      [&](bool is_logged) {
+        if (!is_logged) return;
+        for (const auto& row : completions) files.completions().write(row);
+      });
 }
 
-void run_sft(const config::LoadedConfig& loaded) {
+void run_sft(const config::LoadedConfig& given) {
+  prepare_process(given.config);
+  check_output_dir(given.config);
+  data::Dataset dataset =
+      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
+  const config::LoadedConfig loaded =
+      with_run_length(given, static_cast<std::int64_t>(dataset.samples.size()), config::kSft);
   const config::RunConfig& config = loaded.config;
-  prepare_process(config);
-  check_output_dir(config);
-  data::Dataset dataset = load_samples(config::train_files(config.data), config.data, config.data.limit);
-  Session session = open_training(config, /*with_rewards=*/!config.rewards.empty());
+  const bool is_scored = config.train.eval_steps > 0 && !config.rewards.empty();
+  Session session = open_training(config, is_scored);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
-  apply_checkpoint_policy(session, config, config.train.samples_per_micro_batch() * prompt_tokens(prompts));
+  apply_checkpoint_policy(
+      session, config, pass_tokens(config, config.train.samples_per_micro_batch() * prompt_tokens(prompts)));
   SftTrainer trainer(*session.model, *session.adapter, prompts, config);
   trainer.state().samples_skipped = dataset.skipped;
+  const PeriodicEvaluation evaluation(config, session, config::kSft);
   resume(config, *session.adapter, trainer);
   RunFiles files(loaded, trainer.state().step);
-  PeriodicEvaluation evaluation(config, session, files);
-  run_loop(config, "sft", *session.adapter, trainer, files, [&] {
-    const nlohmann::ordered_json metrics = trainer.step();
-    if (is_due(config.train.logging_steps, trainer.state().step, config.train.steps))
-      files.metrics().write(metrics);
-    evaluation.after_step(trainer.state().step);
-    return metrics;
-  });
+  run_loop(
+      config, "sft", *session.adapter, trainer, evaluation, files,
+      [&] { return std::vector<nlohmann::ordered_json>{trainer.step()}; }, [](bool) {});
 }
 
 }  // namespace graft::train

@@ -6,13 +6,13 @@ source "$(dirname "$0")/lib.sh"
 make_shapes data 64 5
 
 settings=(train.steps=8 train.save_steps=3 train.logging_steps=1 peft.params.dropout=0.1 objective.beta=0.04
-  objective.num_iterations=2)
+  objective.num_iterations=2 data.eval=data/train.jsonl train.eval_steps=3 eval.samples=4 train.metric_for_best_model=eval_reward)
 grpo whole "${settings[@]}" 2> whole.log
 grpo again "${settings[@]}" 2> again.log
 cmp <(without_times whole/metrics.jsonl) <(without_times again/metrics.jsonl) || fail "two equal runs differ in metrics"
 cmp whole/completions.jsonl again/completions.jsonl || fail "two equal runs differ in completions"
 cmp whole/adapter/adapter_model.safetensors again/adapter/adapter_model.safetensors || fail "two equal runs differ"
-[ "$(wc -l < whole/metrics.jsonl)" = 8 ] || fail "expected 8 lines of metrics"
+[ "$(wc -l < whole/metrics.jsonl)" = 11 ] || fail "expected 8 lines of metrics and 3 of evaluations (steps 4, 6 and 8)"
 
 # Stopped when its log says that step 4 is done.
 mkfifo log
@@ -34,6 +34,7 @@ grep -q "continuing from" resumed.log || fail "did not say what it continues fro
 cmp <(without_times whole/metrics.jsonl) <(without_times cut/metrics.jsonl) || fail "metrics differ after resuming"
 cmp whole/completions.jsonl cut/completions.jsonl || fail "completions differ after resuming"
 cmp whole/adapter/adapter_model.safetensors cut/adapter/adapter_model.safetensors || fail "adapter differs after resuming"
+cmp whole/best.json cut/best.json || fail "the best model differs after resuming"
 cmp whole/checkpoint-8/optimizer.safetensors cut/checkpoint-8/optimizer.safetensors || fail "optimizer differs"
 
 expect_exit 2 "already holds a run" grpo whole "${settings[@]}"

@@ -50,6 +50,7 @@ struct DataConfig {
   std::string question_template = "{question}";
   std::string answer_template = "{answer}";
   std::optional<std::string> system_prompt;
+  std::string image_position = "interleaved";     // or "first"
   std::optional<std::int64_t> max_prompt_length;  // tokens, image tokens included
   std::optional<std::int64_t> limit;              // samples used of the training data
   bool shuffle = true;

@@ -93,6 +93,12 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("system_prompt", c.data.system_prompt,
         {.description = "System turn before each question; null: the chat template's own.",
          .flag = "system_prompt"});
+  v.key("image_position", c.data.image_position,
+        {.description =
+             "\"interleaved\": images stand where <image> does in the text; without it, before the text. "
+             "\"first\": always before the text of their turn, and <image> is deleted, as VLM-R1 does.",
+         .flag = "image_position",
+         .words = {"interleaved", "first"}});
   v.key("max_prompt_length", c.data.max_prompt_length,
         {.description = "A sample with a longer prompt is a bad sample; null: no limit.",
          .flag = "max_prompt_length",

@@ -48,7 +48,7 @@ bool placeholders_lead(std::string_view text) {
 // Makes one sample of one record.
 class Parser {
  public:
-  Parser(const DataFile& file, std::int64_t line) : file_(file) {
+  Parser(const DataFile& file, std::int64_t line, ImagePosition position) : file_(file), position_(position) {
     sample_.file = file.path;
     sample_.line = line;
   }
@@ -146,7 +146,6 @@ class Parser {
              "; expected human, gpt or system"));
   }
 
-  // Gives each turn its images, and removes placeholders that say nothing: those before all text.
   void place_images() {
     std::int64_t placeholders = 0;
     bool lead = true;
@@ -156,21 +155,37 @@ class Parser {
       lead = lead && (turn.n_images == 0 || placeholders_lead(turn.text));
     }
     const auto images = static_cast<std::int64_t>(sample_.images.size());
-    if (placeholders != 0 && placeholders != images) {
-      fail(cat("the conversation has ", placeholders, " <image> placeholder", placeholders == 1 ? "" : "s",
-               " for ", images, " image", images == 1 ? "" : "s",
-               "; expected one each (or none: then the images go first)"));
+    if (placeholders != images) {
+      if (placeholders != 0 && position_ == ImagePosition::kInterleaved)
+        fail(disagreement(placeholders, images));
+      give_all_to_first_question(images);
     }
+    if (lead || position_ == ImagePosition::kFirst) delete_placeholders();
+  }
+
+  static std::string disagreement(std::int64_t placeholders, std::int64_t images) {
+    return cat("the conversation has ", placeholders, " <image> placeholder", placeholders == 1 ? "" : "s",
+               " for ", images, " image", images == 1 ? "" : "s",
+               "; expected one each, or none: then the images go first (data.image_position=first puts them "
+               "there in any case)");
+  }
+
+  void give_all_to_first_question(std::int64_t images) {
     for (Turn& turn : sample_.turns) {
-      if (placeholders == 0 && turn.role == "user") {
-        turn.n_images = images;  // all in the first turn of the user
-        return;
-      }
-      if (lead && turn.n_images > 0) turn.text = without_placeholders(turn.text);
+      turn.n_images = turn.role == "user" ? images : 0;
+      if (turn.role == "user") images = 0;
+    }
+  }
+
+  // A turn without them has its images before its text.
+  void delete_placeholders() {
+    for (Turn& turn : sample_.turns) {
+      if (turn.role == "user") turn.text = without_placeholders(turn.text);
     }
   }
 
   const DataFile& file_;
+  ImagePosition position_;
   json record_;
   Sample sample_;
 };
@@ -182,8 +197,8 @@ void warn_skipped(std::int64_t skipped, const std::string& reason) {
 
 }  // namespace
 
-Sample parse_sample(std::string_view text, const DataFile& file, std::int64_t line) {
-  return Parser(file, line).parse(text);
+Sample parse_sample(std::string_view text, const DataFile& file, std::int64_t line, ImagePosition position) {
+  return Parser(file, line, position).parse(text);
 }
 
 Dataset load_samples(const std::vector<DataFile>& files, const LoadOptions& options) {
@@ -201,7 +216,7 @@ Dataset load_samples(const std::vector<DataFile>& files, const LoadOptions& opti
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
       if (support::trim(record).empty()) continue;
       try {
-        out.samples.push_back(parse_sample(record, file, line));
+        out.samples.push_back(parse_sample(record, file, line, options.image_position));
       } catch (const UserError& error) {
         if (options.strict) throw;
         if (out.skipped++ == 0) first_reason = error.what();

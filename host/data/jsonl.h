@@ -21,9 +21,20 @@
 
 namespace graft::data {
 
+// Where the images of a user's turn stand in the prompt.
+enum class ImagePosition {
+  // Where its "<image>" placeholders do. Placeholders before all text, and none at all, say that the images
+  // come first; white space between such placeholders stays after the images.
+  kInterleaved,
+  // Before its text, whose placeholders are deleted: VLM-R1's prompts. If placeholders and images do not
+  // agree in number, all images belong to the first turn of the user; VLM-R1 does not count either.
+  kFirst,
+};
+
 struct LoadOptions {
   bool strict = false;                // a bad sample is an error instead of being skipped with a warning
   std::optional<std::int64_t> limit;  // stop after so many good samples
+  ImagePosition image_position = ImagePosition::kInterleaved;
 };
 
 struct Dataset {
@@ -32,7 +43,8 @@ struct Dataset {
 };
 
 // Parses one line and checks it, the existence of its images included. Throws UserError "file:line: …".
-[[nodiscard]] Sample parse_sample(std::string_view text, const config::DataFile& file, std::int64_t line);
+[[nodiscard]] Sample parse_sample(std::string_view text, const config::DataFile& file, std::int64_t line,
+                                  ImagePosition position = ImagePosition::kInterleaved);
 
 // Reads all files. Blank lines are ignored. Throws UserError for a file that cannot be read, for a bad sample
 // if `strict`, and if no sample is left.

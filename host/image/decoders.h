@@ -17,6 +17,7 @@ Image decode_png(Bytes bytes, std::string_view name);
 Image decode_jpeg(Bytes bytes, std::string_view name);
 Image decode_webp(Bytes bytes, std::string_view name);
 Image decode_bmp(Bytes bytes, std::string_view name);
+Image decode_gif(Bytes bytes, std::string_view name);
 
 // Throws "<name>: <problem>".
 [[noreturn]] void fail(std::string_view name, std::string_view problem);

@@ -24,7 +24,6 @@ bool has_at(Bytes bytes, std::size_t offset, std::string_view signature) {
 
 // What a file that is not read here looks like, for the message.
 std::string describe(Bytes bytes) {
-  if (has_at(bytes, 0, "GIF8")) return "a GIF image";
   if (has_at(bytes, 0, "II*") || has_at(bytes, 0, "MM")) return "a TIFF image";
   if (has_at(bytes, 4, "ftyp")) return "an AVIF, HEIF or video file";
   if (has_at(bytes, 0, "<")) return "a text that begins with '<', perhaps an HTML page or SVG";
@@ -65,7 +64,8 @@ Image decode_image(std::span<const std::uint8_t> bytes, std::string_view name) {
   if (has_at(bytes, 0, "\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
   if (has_at(bytes, 0, "RIFF") && has_at(bytes, 8, "WEBP")) return decode_webp(bytes, name);
   if (has_at(bytes, 0, "BM")) return decode_bmp(bytes, name);
-  fail(name, cat("not an image that graft reads (PNG, JPEG, WebP, BMP): found ", describe(bytes)));
+  if (has_at(bytes, 0, "GIF87a") || has_at(bytes, 0, "GIF89a")) return decode_gif(bytes, name);
+  fail(name, cat("not an image that graft reads (PNG, JPEG, WebP, BMP, GIF): found ", describe(bytes)));
 }
 
 Image load_image(const std::filesystem::path& path) {

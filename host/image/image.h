@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Image files in and out. Decoding equals PIL's `Image.open(path).convert("RGB")` pixel for pixel: alpha is
-// dropped, not blended; CMYK JPEGs are read as Adobe writes them; EXIF orientation and colour profiles are
-// not applied.
+// Image files in and out. Decoding equals PIL's `Image.open(path).convert("RGB")` pixel for pixel, as VLM-R1
+// reads images: alpha is dropped, not blended; 16-bit grey is cut off at 255, other 16-bit colours lose their
+// lower byte; CMYK JPEGs are read as Adobe writes them; of an animation the first frame is read; EXIF
+// orientation, gamma and colour profiles are not applied.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +22,13 @@ struct Image {
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
 };
 
-// Larger images are refused before their pixels are allocated.
-inline constexpr std::int64_t kMaxPixels = std::int64_t{1} << 28;
+// Larger images are refused before their pixels are allocated. It is PIL's limit: twice
+// Image.MAX_IMAGE_PIXELS.
+inline constexpr std::int64_t kMaxPixels = 178'956'970;
 
-// Reads PNG, JPEG, WebP (still) or BMP (8-bit palette, 24- and 32-bit uncompressed); the format is told by
-// the first bytes, not by the name. Throws support::UserError naming the file for one that is missing, of
-// another format, corrupt, truncated, empty or too large. Thread-safe.
+// Reads PNG, JPEG, WebP, BMP (Windows and OS/2) or GIF; the format is told by the first bytes, not by the
+// name. Throws support::UserError naming the file for one that is missing, of another format, corrupt,
+// truncated, empty or too large. Thread-safe.
 Image load_image(const std::filesystem::path& path);
 
 // The same for bytes in memory; `name` stands for the file in messages.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <csetjmp>
+#include <iterator>
 #include <vector>
 
 #include "image/decoders.h"
@@ -58,6 +59,11 @@ class Reader {
       jpeg_read_header(&info_, TRUE);
     });
     Image image = sized_image(info_.image_width, info_.image_height, name_);
+    // Huffman codes take a bit or more for each block of 64 pixels, so a short file cannot hold a large
+    // image. Progressive ones would take memory for all of it before that is found.
+    const std::int64_t blocks = image.width * image.height / 64;
+    if (info_.arith_code == FALSE && blocks / 8 > std::ssize(bytes_))
+      fail(name_, "the JPEG file is truncated");
     info_.out_color_space = output_space();
     require([this] { jpeg_start_decompress(&info_); });
     std::vector<std::uint8_t> row(static_cast<std::size_t>(image.width) *

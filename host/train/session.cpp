@@ -103,7 +103,9 @@ Session open_inference(const config::RunConfig& config) {
 
 data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::DataConfig& options,
                            std::optional<std::int64_t> limit) {
-  return data::load_samples(files, {options.strict, limit});
+  const auto position =
+      options.image_position == "first" ? data::ImagePosition::kFirst : data::ImagePosition::kInterleaved;
+  return data::load_samples(files, {options.strict, limit, position});
 }
 
 }  // namespace graft::train

@@ -7,7 +7,9 @@
 
 import io
 import json
+import random
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -17,6 +19,14 @@ from PIL import Image
 
 WIDTH, HEIGHT = 17, 13
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "embed"))
+import image_files  # noqa: E402 - the generator of the live comparison
+
+# Of its files the first small one of each of these names.
+GENERATED = ["by_hand_3_0.jpg", "by_hand_4_0.jpg", "by_hand_7_1.jpg", "ids_rgb_0.jpg", "ycck_0.jpg", "grey_sampled_0.jpg",
+             "d1_c3_True_False_0.png", "d16_c0_True_False_0.png", "part_RGB_False.webp", "palette_1.gif", "transparent_1.gif",
+             "part_1.gif", "b1_h40.bmp", "b4_h64.bmp", "b8_h12.bmp", "b16_h40.bmp", "fields16_40_0.bmp", "fields32_124_3.bmp",
+             "rle4_1.bmp", "rle8_1.bmp", "greys_16.bmp", "b24_top_down.bmp"]
 
 
 def scene(rng) -> Image.Image:
@@ -97,6 +107,18 @@ def jpeg_files(image: Image.Image, rng) -> dict[str, bytes]:
     }
 
 
+def generated_files() -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for seed in range(200):
+        for name, data in image_files.all_files(random.Random(seed)):
+            width, height = Image.open(io.BytesIO(data)).size
+            if name in GENERATED and name not in found and 8 <= width * height <= 1400 and len(data) < 2400:
+                found[name] = data
+        if len(found) == len(GENERATED):
+            return found
+    raise SystemExit(f"no small file of {set(GENERATED) - set(found)}")
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(0)
@@ -109,10 +131,13 @@ def main() -> None:
         "lossy.webp": encoded(image, "WEBP", quality=60),
         "lossless.webp": encoded(image, "WEBP", lossless=True),
         "alpha.webp": encoded(with_alpha, "WEBP", quality=70),
+        "animated.webp": encoded(image, "WEBP", save_all=True, append_images=[image.rotate(90), image.rotate(180)]),
+        "animated.png": encoded(image, "PNG", save_all=True, append_images=[image.rotate(90), image.rotate(180)]),
         "rgb.bmp": encoded(image, "BMP"),
         "alpha.bmp": encoded(with_alpha, "BMP"),
         "grey.bmp": encoded(image.convert("L"), "BMP"),
         "palette.bmp": encoded(image.quantize(13), "BMP"),
+        **generated_files(),
     }
     cases = []
     for name, data in files.items():

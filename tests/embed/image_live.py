@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Compare graft's images with PIL's and with transformers' image processor.
+
+    python image_live.py --tool build/…/image_probe --model DIR
+
+1. Hundreds of generated files of every format (image_files.py): pixels equal to `Image.open(f).convert("RGB")`.
+2. Some of them cut short: where PIL raises, graft refuses the file by its name; where it does not, pixels are equal,
+   but graft may refuse a PNG that is cut within the checksums of its pixels, which PIL does not check.
+3. smart_resize: 20,000 sizes, errors included.
+4. Resized and normalised pixel values of images of random sizes, within 1/255 of the processor's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import random
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import image_files
+import numpy as np
+from PIL import Image
+from transformers import AutoImageProcessor
+from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+LIMITS = [(3136, 200704), (784, 12845056), (30000, 40000), (1, 3000), (28 * 28 * 16, 28 * 28 * 16)]
+
+
+def ask(tool: Path, model: Path, requests: list[dict]) -> list[dict]:
+    """The answers of image_probe."""
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    done = subprocess.run([tool, model], input=lines, capture_output=True, text=True, check=False)
+    answers = [json.loads(line) for line in done.stdout.split("\n") if line]
+    if done.returncode != 0 or len(answers) != len(requests):
+        sys.exit(f"{tool} ended with {done.returncode}, {len(answers)} answers of {len(requests)}: {done.stderr}")
+    return answers
+
+
+def pil_pixels(content: bytes) -> np.ndarray | None:
+    """[height, width, 3], or None where PIL raises."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    except Exception:  # noqa: BLE001 - PIL raises many kinds
+        return None
+
+
+def cut_short(rng: random.Random, files: list[image_files.File]) -> list[image_files.File]:
+    """Six beginnings of every fourth file."""
+    made = []
+    for name, content in files[::4]:
+        for length in sorted(rng.sample(range(12, len(content)), min(6, len(content) - 12))):
+            stem, _, suffix = name.rpartition(".")
+            made.append((f"{stem}_cut_{length}.{suffix}", content[:length]))
+    return made
+
+
+def compare_files(args: argparse.Namespace, folder: Path, files: list[image_files.File], whole: bool) -> int:
+    requests = []
+    for name, content in files:
+        (folder / name).write_bytes(content)
+        requests.append({"do": "decode", "file": str(folder / name), "out": str(folder / f"{name}.rgb")})
+    problems = []
+    refused = unchecked = 0
+    for (name, content), request, answer in zip(files, requests, ask(args.tool, args.model, requests), strict=True):
+        expected = pil_pixels(content)
+        if "error" in answer:
+            refused += 1
+            if expected is not None and not whole and name.endswith(".png"):
+                unchecked += 1
+            elif expected is not None:
+                problems.append(f"{name}: graft refuses what PIL reads: {answer['error']}")
+            elif name not in answer["error"]:
+                problems.append(f"{name}: the message does not name the file: {answer['error']}")
+        elif expected is None:
+            problems.append(f"{name}: PIL raises, graft reads it")
+        else:
+            found = np.fromfile(request["out"], np.uint8).reshape(answer["height"], answer["width"], 3)
+            if found.shape != expected.shape or not np.array_equal(found, expected):
+                problems.append(f"{name}: {found.shape} for {expected.shape}, {(found != expected).mean():.3%} differ"
+                                if found.shape == expected.shape else f"{name}: {found.shape} for {expected.shape}")
+    if whole and refused:
+        problems.append(f"{refused} whole files refused")
+    counts = Counter(name.rpartition(".")[2] for name, _ in files)
+    print(f"{'whole' if whole else 'cut'} files: {len(files)} {dict(counts)}, {refused} refused "
+          f"({unchecked} of them PNG without a checksum), {len(problems)} problems")
+    print("".join(f"  {problem}\n" for problem in problems[:40]), end="")
+    return len(problems)
+
+
+def random_size(rng: random.Random) -> tuple[int, int]:
+    """Mostly photographs, also strips up to twice too long, sides under the factor, and halves of it."""
+    kind = rng.randrange(10)
+    if kind == 0:
+        short = rng.randint(1, 12)
+        sides = [short, rng.randint(1, 400 * short)]
+    elif kind == 1:
+        sides = [rng.randint(1, 28), rng.randint(1, 600)]
+    elif kind == 2:
+        sides = [14 * rng.randint(1, 40), 14 * rng.randint(1, 40)]  # between two multiples of 28
+    elif kind == 3:
+        short = rng.randint(1, 8)
+        sides = [short, 200 * short + rng.randint(-1, 1)]  # at the limit
+    else:
+        sides = [round(math.exp(rng.uniform(math.log(20), math.log(800)))) for _ in range(2)]
+    rng.shuffle(sides)
+    return max(sides[0], 1), max(sides[1], 1)
+
+
+def compare_sizes(args: argparse.Namespace, rng: random.Random) -> int:
+    requests, expected = [], []
+    for _ in range(args.sizes):
+        height, width = random_size(rng)
+        least, most = rng.choice(LIMITS)
+        requests.append({"do": "size", "height": height, "width": width, "min_pixels": least, "max_pixels": most})
+        try:
+            new_height, new_width = smart_resize(height, width, 28, least, most)
+            expected.append({"height": new_height, "width": new_width})
+        except ValueError as error:
+            expected.append(str(error))
+    wrong, errors = [], Counter()
+    for request, found, want in zip(requests, ask(args.tool, args.model, requests), expected, strict=True):
+        if isinstance(want, str):
+            errors[want.split(",")[0]] += 1
+        if (want not in found.get("error", "")) if isinstance(want, str) else found != want:
+            wrong.append(f"  {request}\n    transformers {want}\n    graft        {found}")
+    print(f"smart_resize: {len(requests)} sizes, errors {dict(errors)}, {len(wrong)} differ")
+    print("".join(f"{line}\n" for line in wrong[:10]), end="")
+    if not errors:
+        sys.exit("no size was refused: the sizes do not test that")
+    return len(wrong)
+
+
+def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -> int:
+    worst, wrong = 0.0, 0
+    cases = []
+    for number in range(args.images):
+        path = folder / f"pixels_{number}.png"
+        image_files.picture(rng, "RGB", (rng.randint(8, 700), rng.randint(8, 500))).save(path)
+        least, most = rng.choice(LIMITS)
+        cases.append({"do": "pixels", "file": str(path), "out": f"{path}.f32", "min_pixels": least, "max_pixels": most})
+    for case, answer in zip(cases, ask(args.tool, args.model, cases), strict=True):
+        processor = AutoImageProcessor.from_pretrained(
+            args.model, min_pixels=case["min_pixels"], max_pixels=case["max_pixels"])
+        result = processor(images=[Image.open(case["file"]).convert("RGB")], return_tensors="pt")
+        grid = result["image_grid_thw"][0].tolist()
+        if answer.get("grid") != grid:
+            print(f"  {case}: grid {answer} for {grid}")
+            wrong += 1
+            continue
+        expected = result["pixel_values"].numpy()
+        found = np.fromfile(case["out"], np.float32).reshape(expected.shape)
+        # In the units of a picture whose values are 0 to 1: the largest of three standard deviations undone.
+        difference = float(np.abs(found - expected).max()) * max(processor.image_std)
+        worst = max(worst, difference)
+        wrong += difference > 1 / 255
+    print(f"pixel values: {len(cases)} images by {type(processor).__name__}, largest difference {worst:.2e} "
+          f"({worst * 255:.4f} of a level), {wrong} over 1/255")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tool", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True, help="a qwen2_5_vl directory")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sizes", type=int, default=20000)
+    parser.add_argument("--images", type=int, default=40)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = image_files.all_files(rng)
+        problems = compare_files(args, folder, files, True)
+        problems += compare_files(args, folder, cut_short(rng, files), False)
+        problems += compare_pixels(args, folder, rng)
+    problems += compare_sizes(args, rng)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

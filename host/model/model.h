@@ -66,7 +66,8 @@ struct Prompt {
   std::vector<PreparedImage> images;
 };
 
-// One turn of a conversation. Images stand before the text unless `text` contains "<image>" placeholders.
+// One turn of a conversation. Images stand before the text unless `text` contains "<image>" placeholders, which
+// are text in turns of others than the user that have no images.
 struct Message {
   std::string role;  // "system", "user", "assistant"
   std::string text;

@@ -53,6 +53,8 @@ json interleaved(std::string_view text, const Message& message) {
 }
 
 json content_of(const Message& message) {
+  const bool has_no_images = message.n_images == 0 && message.role != "user";
+  if (has_no_images) return message.text;  // what an assistant said, "<image>" included, is text
   if (support::contains(message.text, kPlaceholder)) return interleaved(message.text, message);
   if (message.n_images == 0) return message.text;
   json parts = json::array();

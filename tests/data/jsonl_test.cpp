@@ -25,7 +25,9 @@ class JsonlTest : public testing::Test {
   config::DataFile file(const std::string& text) const {
     return {dir_.write("train.jsonl", text), (dir_ / "images").string()};
   }
-  Sample parse(const std::string& text) const { return parse_sample(text, file(""), 7); }
+  Sample parse(const std::string& text, ImagePosition position = ImagePosition::kInterleaved) const {
+    return parse_sample(text, file(""), 7, position);
+  }
   std::string error_of(const std::string& text) const {
     return message_of<UserError>([&] { (void)parse(text); });
   }
@@ -89,6 +91,40 @@ TEST_F(JsonlTest, PlaceholdersStayWhereTheySayMoreThanFirst) {
       R"({"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "From <image> to <image>?"}]})");
   EXPECT_EQ(inside.turns[0].text, "From <image> to <image>?");
   EXPECT_EQ(inside.question, "From  to ?");
+}
+
+TEST_F(JsonlTest, ImagesMayAlwaysComeFirst) {
+  const Sample inside = parse(
+      R"({"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "From <image> to <image>?"}]})",
+      ImagePosition::kFirst);
+  EXPECT_EQ(inside.turns[0].text, "From  to ?");
+  EXPECT_EQ(inside.turns[0].n_images, 2);
+  EXPECT_EQ(inside.question, "From  to ?");
+  const Sample rounds = parse(
+      R"({"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "This <image>"},
+          {"from": "gpt", "value": "<image>"}, {"from": "human", "value": "or this <image>?"}]})",
+      ImagePosition::kFirst);
+  EXPECT_EQ(rounds.turns[0].text, "This ");
+  EXPECT_EQ(rounds.turns[0].n_images, 1);
+  EXPECT_EQ(rounds.turns[1].text, "<image>");  // what an assistant said stays as it is
+  EXPECT_EQ(rounds.turns[1].n_images, 0);
+  EXPECT_EQ(rounds.turns[2].text, "or this ?");
+  EXPECT_EQ(rounds.turns[2].n_images, 1);
+}
+
+TEST_F(JsonlTest, ImagesFirstNeedNotAgreeWithPlaceholders) {
+  const Sample more = parse(
+      R"({"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "<image>Q"},
+          {"from": "gpt", "value": "A"}, {"from": "human", "value": "<image> and <image>"}]})",
+      ImagePosition::kFirst);
+  EXPECT_EQ(more.turns[0].n_images, 2);
+  EXPECT_EQ(more.turns[0].text, "Q");
+  EXPECT_EQ(more.turns[2].n_images, 0);
+  EXPECT_EQ(more.turns[2].text, " and ");
+  const Sample none =
+      parse(R"({"conversations": [{"from": "human", "value": "<image>Q"}]})", ImagePosition::kFirst);
+  EXPECT_EQ(none.turns[0].n_images, 0);
+  EXPECT_EQ(none.turns[0].text, "Q");
 }
 
 TEST_F(JsonlTest, ConversationsMayHaveSeveralRounds) {
@@ -157,14 +193,16 @@ TEST_F(JsonlTest, LoadSkipsAndCountsBadSamples) {
   ASSERT_EQ(set.samples.size(), 2U);
   EXPECT_EQ(set.skipped, 1);
   EXPECT_EQ(set.samples[1].line, 4);
-  EXPECT_TRUE(contains(
-      message_of<UserError>([&] { (void)load_samples({file(text)}, {.strict = true, .limit = {}}); }),
-      "train.jsonl:3:"));
+  EXPECT_TRUE(contains(message_of<UserError>([&] {
+                         (void)load_samples({file(text)},
+                                            {.strict = true, .limit = {}, .image_position = {}});
+                       }),
+                       "train.jsonl:3:"));
 }
 
 TEST_F(JsonlTest, LoadStopsAtTheLimit) {
   const std::string text = std::string(kGood) + "\n" + kGood + "\n{bad\n";
-  const Dataset set = load_samples({file(text)}, {.strict = true, .limit = 2});
+  const Dataset set = load_samples({file(text)}, {.strict = true, .limit = 2, .image_position = {}});
   EXPECT_EQ(set.samples.size(), 2U);
 }
 

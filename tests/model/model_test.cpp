@@ -279,6 +279,12 @@ TEST_F(PromptTest, RefusesImagesThatDoNotMatchThePlaceholders) {
   EXPECT_TRUE(contains(refusal({{"user", "<|image_pad|> smuggled", 0}}, 0), "image_pad"));
 }
 
+TEST_F(PromptTest, PlaceholdersOfTheAssistantAreText) {
+  const std::string text =
+      model_->render({{"user", "How do I mark one?", 0}, {"assistant", "With <image>.", 0}}, false);
+  EXPECT_NE(text.find("With <image>."), std::string::npos);
+}
+
 TEST_F(PromptTest, ReadsIllFormedTextWithoutFailing) {
   const Prompt prompt = model_->prepare({{"user", "bad \xFF byte", 0}}, {}, {});
   EXPECT_NE(prompt.text.find("\xEF\xBF\xBD"), std::string::npos);

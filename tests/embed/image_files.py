@@ -1,163 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files of every kind for image_live.py: written by PIL where it can, by hand where it cannot.
 
-Files written by hand hold random data that decodes to something: what counts is that two decoders agree on it.
+Files written by hand hold random data that decodes to something: two decoders must agree on what.
 """
 
 from __future__ import annotations
 
-import io
 import random
 import struct
 import zlib
 from collections.abc import Iterator
 
-import numpy as np
 from PIL import Image
 
-File = tuple[str, bytes]  # name with the format's extension, content
+from jpeg_files import jpeg_files
+from pictures import File, exif, picture, saved
 
-
-def picture(rng: random.Random, mode: str, size: tuple[int, int] | None = None) -> Image.Image:
-    """Waves, a rectangle and noise in `mode`."""
-    width, height = size or (rng.randint(1, 70), rng.randint(1, 70))
-    noise = np.random.default_rng(rng.getrandbits(32))
-    y, x = np.mgrid[0:height, 0:width]
-    bands = {"1": 1, "L": 1, "P": 3, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}[mode]
-    planes = []
-    for _ in range(bands):
-        wave = np.sin(x * rng.uniform(0.02, 0.6) + y * rng.uniform(0.02, 0.6) + rng.uniform(0, 6))
-        plane = 128 + 100 * wave + noise.normal(0, rng.choice([0, 4, 40]), (height, width))
-        plane[height // 4 : height // 2, width // 3 :] = rng.randrange(256)
-        planes.append(np.clip(plane, 0, 255).astype(np.uint8))
-    if bands == 1:
-        return Image.fromarray(planes[0], "L").convert(mode)
-    if mode == "P":
-        return Image.fromarray(np.stack(planes, -1), "RGB").quantize(rng.choice([2, 3, 16, 40, 256]))
-    return Image.merge(mode, [Image.fromarray(plane, "L") for plane in planes])
-
-
-def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-# ---- JPEG ----------------------------------------------------------------------------------------------------
-
-SAMPLINGS = [[(1, 1)] * 3, [(2, 1), (1, 1), (1, 1)], [(2, 2), (1, 1), (1, 1)], [(1, 2), (1, 1), (1, 1)],
-             [(4, 1), (1, 1), (1, 1)], [(1, 4), (1, 1), (1, 1)], [(4, 2), (1, 1), (1, 1)], [(2, 2), (2, 1), (1, 2)],
-             [(2, 2), (1, 2), (1, 2)], [(2, 2), (2, 1), (2, 1)], [(1, 1), (2, 2), (1, 1)], [(3, 1), (1, 1), (1, 1)]]
-
-
-class Bits:
-    """Entropy-coded data: bits from the highest on, a zero byte after each 0xFF."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def add(self, value: int, count: int) -> None:
-        self.text += format(value, f"0{count}b") if count else ""
-
-    def take(self) -> bytes:
-        text = self.text + "1" * (-len(self.text) % 8)
-        self.text = ""
-        return bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8)).replace(b"\xff", b"\xff\x00")
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-
-
-def random_block(rng: random.Random, bits: Bits) -> None:
-    """A block of coefficients, coded with the tables of jpeg_by_hand(): DC codes have 4 bits, AC codes 8."""
-    def number(category: int) -> None:
-        bits.add(rng.getrandbits(category) if category else 0, category)
-
-    category = rng.choice([0, 2, 4, 5])
-    bits.add(category, 4)
-    number(category)
-    place = 1
-    while place < 64 and rng.random() < 0.7:
-        run, category = rng.randint(0, 5), rng.randint(1, 5)
-        if place + run >= 64:
-            break
-        bits.add(1 + run * 10 + category - 1, 8)
-        number(category)
-        place += run + 1
-    if place < 64:
-        bits.add(0, 8)  # the rest is zero
-
-
-def jpeg_by_hand(rng: random.Random, sampling: list[tuple[int, int]], adobe: int | None, ids: bytes,
-                 restart: int = 0) -> bytes:
-    """A baseline file of random coefficients; `adobe` is the transform of an Adobe segment."""
-    width, height = rng.randint(1, 90), rng.randint(1, 90)
-    most_h, most_v = max(h for h, _ in sampling), max(v for _, v in sampling)
-    ac_codes = [0] + [run * 16 + category for run in range(16) for category in range(1, 11)]
-    out = b"\xff\xd8"
-    if adobe is not None:
-        out += segment(0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, adobe))
-    out += segment(0xDB, b"\0" + bytes(rng.randint(1, 12) for _ in range(64)))
-    out += segment(0xC0, struct.pack(">BHHB", 8, height, width, len(sampling)) +
-                   b"".join(bytes([ids[i], h * 16 + v, 0]) for i, (h, v) in enumerate(sampling)))
-    out += segment(0xC4, b"\0" + bytes([0, 0, 0, 12] + [0] * 12) + bytes(range(12)))
-    out += segment(0xC4, b"\x10" + bytes([0] * 7 + [len(ac_codes)] + [0] * 8) + bytes(ac_codes))
-    if restart:
-        out += segment(0xDD, struct.pack(">H", restart))
-    out += segment(0xDA, bytes([len(sampling)]) + b"".join(bytes([ids[i], 0]) for i in range(len(sampling))) +
-                   b"\0\x3f\0")
-    bits = Bits()
-    if len(sampling) == 1:  # a lone component is not interleaved: its units are single blocks
-        sampling, most_h, most_v = [(1, 1)], 1, 1
-    units = -(-width // (8 * most_h)) * -(-height // (8 * most_v))
-    for unit in range(units):
-        for h, v in sampling:
-            for _ in range(h * v):
-                random_block(rng, bits)
-        if restart and (unit + 1) % restart == 0 and unit + 1 < units:
-            out += bits.take() + bytes([0xFF, 0xD0 + unit // restart % 8])
-    return out + bits.take() + b"\xff\xd9"
-
-
-def exif(orientation: int) -> bytes:
-    data = Image.Exif()
-    data[0x0112] = orientation
-    return data.tobytes()
-
-
-def jpeg_files(rng: random.Random) -> Iterator[File]:
-    for mode in ("L", "RGB", "CMYK"):
-        for options in ({}, {"progressive": True}, {"restart_marker_blocks": 3}, {"restart_marker_rows": 1},
-                        {"optimize": True}, {"progressive": True, "restart_marker_rows": 1}):
-            quality = rng.randint(5, 99)
-            yield f"{mode}_{'_'.join(options) or 'plain'}.jpg", saved(picture(rng, mode), "JPEG", quality=quality, **options)
-    for sampling in ("4:4:4", "4:2:2", "4:2:0"):
-        for progressive in (False, True):
-            for i in range(4):
-                yield (f"chroma_{sampling.replace(':', '')}_{progressive}_{i}.jpg",
-                       saved(picture(rng, "RGB"), "JPEG", quality=rng.randint(5, 99), subsampling=sampling,
-                             progressive=progressive))
-    yield "keep_rgb.jpg", saved(picture(rng, "RGB"), "JPEG", keep_rgb=True)
-    for orientation in range(1, 9):
-        yield f"orientation_{orientation}.jpg", saved(picture(rng, "RGB"), "JPEG", exif=exif(orientation))
-    for number, sampling in enumerate(SAMPLINGS):
-        for i in range(3):
-            yield f"by_hand_{number}_{i}.jpg", jpeg_by_hand(rng, sampling, None, b"\1\2\3", rng.choice([0, 2]))
-    for transform in (0, 1):
-        yield f"adobe_{transform}.jpg", jpeg_by_hand(rng, SAMPLINGS[1], transform, b"\1\2\3")
-    for i in range(3):
-        yield f"ids_rgb_{i}.jpg", jpeg_by_hand(rng, SAMPLINGS[0], None, b"RGB")
-        yield f"ycck_{i}.jpg", jpeg_by_hand(rng, [(2, 2), (1, 1), (1, 1), (2, 2)], 2, b"\1\2\3\4")
-        yield f"cmyk_{i}.jpg", jpeg_by_hand(rng, [(1, 1)] * 4, 0, b"CMYK")
-        yield f"cmyk_unmarked_{i}.jpg", jpeg_by_hand(rng, [(1, 1)] * 4, None, b"\1\2\3\4")
-        yield f"grey_sampled_{i}.jpg", jpeg_by_hand(rng, [(2, 2)], None, b"\1")
-
-
-# ---- PNG -----------------------------------------------------------------------------------------------------
+# ---- PNG ---------------------------------------------------------------------------------------------------
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-DEPTHS = [(d, 0) for d in (1, 2, 4, 8, 16)] + [(d, 3) for d in (1, 2, 4, 8)] + [(d, c) for c in (2, 4, 6) for d in (8, 16)]
+DEPTHS = (
+    [(d, 0) for d in (1, 2, 4, 8, 16)]
+    + [(d, 3) for d in (1, 2, 4, 8)]
+    + [(d, c) for c in (2, 4, 6) for d in (8, 16)]
+)
 PASSES = [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]
 
 
@@ -178,15 +44,24 @@ def png_by_hand(rng: random.Random, depth: int, color: int, interlaced: bool, tr
                 row = rng.randbytes(size)
                 rows += bytes([rng.randrange(5)]) if not small else b"\0"
                 rows += bytes(b if i % 2 else 0 for i, b in enumerate(row)) if small else row
-    out = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced)))
-    for body in ((b"gAMA", struct.pack(">I", rng.choice([45455, 100000]))), (b"sRGB", b"\0"),
-                 (b"pHYs", struct.pack(">IIB", 2835, 1000, 1)), (b"tEXt", b"Comment\0text")):
+    out = b"\x89PNG\r\n\x1a\n" + chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
+    )
+    for body in (
+        (b"gAMA", struct.pack(">I", rng.choice([45455, 100000]))),
+        (b"sRGB", b"\0"),
+        (b"pHYs", struct.pack(">IIB", 2835, 1000, 1)),
+        (b"tEXt", b"Comment\0text"),
+    ):
         out += chunk(*body) if rng.random() < 0.5 else b""
     colors = min(1 << depth, rng.choice([1 << depth, max(1, (1 << depth) * 3 // 4)]))
     if color == 3:
         out += chunk(b"PLTE", rng.randbytes(3 * colors))
     if transparent:
-        out += chunk(b"tRNS", {0: rng.randbytes(2), 2: rng.randbytes(6)}.get(color, rng.randbytes(rng.randint(1, colors))))
+        out += chunk(
+            b"tRNS",
+            {0: rng.randbytes(2), 2: rng.randbytes(6)}.get(color, rng.randbytes(rng.randint(1, colors))),
+        )
     data, cut = zlib.compress(rows, rng.choice([0, 1, 9])), rng.randint(1, 60)
     out += b"".join(chunk(b"IDAT", data[at : at + cut * 20]) for at in range(0, len(data), cut * 20))
     return out + chunk(b"IEND", b"")
@@ -197,17 +72,23 @@ def png_files(rng: random.Random) -> Iterator[File]:
         for interlaced in (False, True):
             for transparent in (False, True) if color in (0, 2, 3) else (False,):
                 for i in range(2):
-                    yield (f"d{depth}_c{color}_{interlaced}_{transparent}_{i}.png",
-                           png_by_hand(rng, depth, color, interlaced, transparent))
+                    yield (
+                        f"d{depth}_c{color}_{interlaced}_{transparent}_{i}.png",
+                        png_by_hand(rng, depth, color, interlaced, transparent),
+                    )
     for mode in ("1", "L", "P", "LA", "RGB", "RGBA"):
         yield f"pil_{mode}.png", saved(picture(rng, mode), "PNG")
     yield "turned.png", saved(picture(rng, "RGB"), "PNG", exif=exif(6))
     frames = [picture(rng, "RGB", (31, 17)) for _ in range(3)]
     yield "animated.png", saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    yield "animated_default.png", saved(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True)
+    yield (
+        "animated_default.png",
+        saved(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True),
+    )
 
 
-# ---- WebP and GIF --------------------------------------------------------------------------------------------
+# ---- WebP and GIF ------------------------------------------------------------------------------------------
+
 
 def webp_animation_by_hand(rng: random.Random, frame: Image.Image, **options: object) -> bytes:
     """An animation whose first frame covers a part of the canvas."""
@@ -235,13 +116,18 @@ def webp_files(rng: random.Random) -> Iterator[File]:
         yield f"lossy_{i}.webp", saved(picture(rng, "RGB"), "WEBP", quality=rng.randint(0, 100), method=i % 7)
         yield f"lossless_{i}.webp", saved(picture(rng, "RGB"), "WEBP", lossless=True, method=i % 7)
     for i in range(5):
-        yield f"alpha_{i}.webp", saved(picture(rng, "RGBA"), "WEBP", quality=rng.randint(0, 100), exact=i % 2 == 0)
+        yield (
+            f"alpha_{i}.webp",
+            saved(picture(rng, "RGBA"), "WEBP", quality=rng.randint(0, 100), exact=i % 2 == 0),
+        )
         yield f"alpha_lossless_{i}.webp", saved(picture(rng, "RGBA"), "WEBP", lossless=True, exact=i % 2 == 0)
     for mode in ("RGB", "RGBA"):
         for lossless in (False, True):
             frames = [picture(rng, mode, (33, 21)) for _ in range(3)]
-            yield f"animated_{mode}_{lossless}.webp", saved(frames[0], "WEBP", save_all=True,
-                                                            append_images=frames[1:], lossless=lossless)
+            yield (
+                f"animated_{mode}_{lossless}.webp",
+                saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=lossless),
+            )
             yield f"part_{mode}_{lossless}.webp", webp_animation_by_hand(rng, frames[0], lossless=lossless)
     yield "turned.webp", saved(picture(rng, "RGB"), "WEBP", exif=exif(6))
     yield "grey.webp", saved(picture(rng, "L"), "WEBP")
@@ -264,31 +150,68 @@ def gif_files(rng: random.Random) -> Iterator[File]:
         yield f"part_{i}.gif", bytes(data)
 
 
-# ---- BMP -----------------------------------------------------------------------------------------------------
+# ---- BMP ---------------------------------------------------------------------------------------------------
 
-FIELDS_32 = [(0xFF0000, 0xFF00, 0xFF, 0), (0xFF000000, 0xFF0000, 0xFF00, 0), (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
-             (0xFF, 0xFF00, 0xFF0000, 0xFF000000), (0xFF0000, 0xFF00, 0xFF, 0xFF000000), (0, 0, 0, 0)]
+FIELDS_32 = [
+    (0xFF0000, 0xFF00, 0xFF, 0),
+    (0xFF000000, 0xFF0000, 0xFF00, 0),
+    (0xFF000000, 0xFF0000, 0xFF00, 0xFF),
+    (0xFF, 0xFF00, 0xFF0000, 0xFF000000),
+    (0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+    (0, 0, 0, 0),
+]
 FIELDS_16 = [(0xF800, 0x7E0, 0x1F, 0), (0x7C00, 0x3E0, 0x1F, 0)]
 
 
-def bmp_by_hand(rng: random.Random, bits: int, header: int = 40, *, fields: tuple[int, ...] = (), top_down: bool = False,
-                palette: bytes | None = None, colors: int = 0, data: bytes | None = None, compression: int = 0,
-                size: tuple[int, int] | None = None, offset: str = "right") -> bytes:
+def bmp_by_hand(
+    rng: random.Random,
+    bits: int,
+    header: int = 40,
+    *,
+    fields: tuple[int, ...] = (),
+    top_down: bool = False,
+    palette: bytes | None = None,
+    colors: int = 0,
+    data: bytes | None = None,
+    compression: int = 0,
+    size: tuple[int, int] | None = None,
+    offset: str = "right",
+) -> bytes:
     width, height = size or (rng.randint(1, 40), rng.randint(1, 30))
     if palette is None:
         entries = colors or 1 << bits
-        palette = b"" if bits > 8 else b"".join(rng.randbytes(3) + b"\0" * (header != 12) for _ in range(entries))
+        palette = (
+            b"" if bits > 8 else b"".join(rng.randbytes(3) + b"\0" * (header != 12) for _ in range(entries))
+        )
     if data is None:
         data = rng.randbytes((width * bits + 31) // 32 * 4 * height)
     if header == 12:
         head = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
-        head = struct.pack("<IiiHHIIiiII", header, width, -height if top_down else height, 1, bits,
-                           3 if fields else compression, len(data), 2835, 2835, colors, 0)
+        head = struct.pack(
+            "<IiiHHIIiiII",
+            header,
+            width,
+            -height if top_down else height,
+            1,
+            bits,
+            3 if fields else compression,
+            len(data),
+            2835,
+            2835,
+            colors,
+            0,
+        )
         masks = struct.pack("<4I", *(fields or (0,) * 4))
         head += masks[:12] if header == 40 and fields else (masks + bytes(84))[: header - 40]
     begin = {"right": 14 + len(head) + len(palette), "header": 14 + header, "zero": 0}[offset]
-    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(palette) + len(data), 0, 0, begin) + head + palette + data
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 14 + len(head) + len(palette) + len(data), 0, 0, begin)
+        + head
+        + palette
+        + data
+    )
 
 
 def rle_data(rng: random.Random, width: int, height: int, nibbles: bool) -> bytes:
@@ -338,9 +261,17 @@ def bmp_files(rng: random.Random) -> Iterator[File]:
         bits = 4 if nibbles else 8
         for i in range(10):
             size = (rng.randint(1, 60), rng.randint(1, 20))
-            yield (f"rle{bits}_{i}.bmp",
-                   bmp_by_hand(rng, bits, data=rle_data(rng, *size, nibbles), compression=2 if nibbles else 1,
-                               size=size, palette=greys[256] if i == 0 and not nibbles else None))
+            yield (
+                f"rle{bits}_{i}.bmp",
+                bmp_by_hand(
+                    rng,
+                    bits,
+                    data=rle_data(rng, *size, nibbles),
+                    compression=2 if nibbles else 1,
+                    size=size,
+                    palette=greys[256] if i == 0 and not nibbles else None,
+                ),
+            )
     for mode in ("1", "L", "P", "RGB", "RGBA"):
         yield f"pil_{mode}.bmp", saved(picture(rng, mode), "BMP")
 

@@ -4,9 +4,9 @@
 
     python image_live.py --tool build/…/image_probe --model DIR
 
-1. Hundreds of generated files of every format (image_files.py): pixels equal to `Image.open(f).convert("RGB")`.
-2. Some of them cut short: where PIL raises, graft refuses the file by its name; where it does not, pixels are equal,
-   but graft may refuse a PNG that is cut within the checksums of its pixels, which PIL does not check.
+1. Hundreds of files of every format (image_files.py): pixels equal to `Image.open(f).convert("RGB")`.
+2. Some of them cut short: where PIL raises, graft refuses the file by its name; where it does not, pixels are
+   equal, but graft may refuse a PNG that is cut within the checksums of its pixels, which PIL does not check.
 3. smart_resize: 20,000 sizes, errors included.
 4. Resized and normalised pixel values of images of random sizes, within 1/255 of the processor's.
 """
@@ -25,11 +25,13 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-import image_files
 import numpy as np
 from PIL import Image
 from transformers import AutoImageProcessor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+import image_files
+from pictures import File, picture
 
 LIMITS = [(3136, 200704), (784, 12845056), (30000, 40000), (1, 3000), (28 * 28 * 16, 28 * 28 * 16)]
 
@@ -40,7 +42,9 @@ def ask(tool: Path, model: Path, requests: list[dict]) -> list[dict]:
     done = subprocess.run([tool, model], input=lines, capture_output=True, text=True, check=False)
     answers = [json.loads(line) for line in done.stdout.split("\n") if line]
     if done.returncode != 0 or len(answers) != len(requests):
-        sys.exit(f"{tool} ended with {done.returncode}, {len(answers)} answers of {len(requests)}: {done.stderr}")
+        sys.exit(
+            f"{tool} ended with {done.returncode}, {len(answers)} answers of {len(requests)}: {done.stderr}"
+        )
     return answers
 
 
@@ -52,7 +56,7 @@ def pil_pixels(content: bytes) -> np.ndarray | None:
         return None
 
 
-def cut_short(rng: random.Random, files: list[image_files.File]) -> list[image_files.File]:
+def cut_short(rng: random.Random, files: list[File]) -> list[File]:
     """Six beginnings of every fourth file."""
     made = []
     for name, content in files[::4]:
@@ -62,14 +66,16 @@ def cut_short(rng: random.Random, files: list[image_files.File]) -> list[image_f
     return made
 
 
-def compare_files(args: argparse.Namespace, folder: Path, files: list[image_files.File], whole: bool) -> int:
+def compare_files(args: argparse.Namespace, folder: Path, files: list[File], whole: bool) -> int:
     requests = []
     for name, content in files:
         (folder / name).write_bytes(content)
         requests.append({"do": "decode", "file": str(folder / name), "out": str(folder / f"{name}.rgb")})
     problems = []
     refused = unchecked = 0
-    for (name, content), request, answer in zip(files, requests, ask(args.tool, args.model, requests), strict=True):
+    for (name, content), request, answer in zip(
+        files, requests, ask(args.tool, args.model, requests), strict=True
+    ):
         expected = pil_pixels(content)
         if "error" in answer:
             refused += 1
@@ -84,13 +90,18 @@ def compare_files(args: argparse.Namespace, folder: Path, files: list[image_file
         else:
             found = np.fromfile(request["out"], np.uint8).reshape(answer["height"], answer["width"], 3)
             if found.shape != expected.shape or not np.array_equal(found, expected):
-                problems.append(f"{name}: {found.shape} for {expected.shape}, {(found != expected).mean():.3%} differ"
-                                if found.shape == expected.shape else f"{name}: {found.shape} for {expected.shape}")
+                problems.append(
+                    f"{name}: {found.shape} for {expected.shape}, {(found != expected).mean():.3%} differ"
+                    if found.shape == expected.shape
+                    else f"{name}: {found.shape} for {expected.shape}"
+                )
     if whole and refused:
         problems.append(f"{refused} whole files refused")
     counts = Counter(name.rpartition(".")[2] for name, _ in files)
-    print(f"{'whole' if whole else 'cut'} files: {len(files)} {dict(counts)}, {refused} refused "
-          f"({unchecked} of them PNG without a checksum), {len(problems)} problems")
+    print(
+        f"{'whole' if whole else 'cut'} files: {len(files)} {dict(counts)}, {refused} refused "
+        f"({unchecked} of them PNG without a checksum), {len(problems)} problems"
+    )
     print("".join(f"  {problem}\n" for problem in problems[:40]), end="")
     return len(problems)
 
@@ -119,7 +130,9 @@ def compare_sizes(args: argparse.Namespace, rng: random.Random) -> int:
     for _ in range(args.sizes):
         height, width = random_size(rng)
         least, most = rng.choice(LIMITS)
-        requests.append({"do": "size", "height": height, "width": width, "min_pixels": least, "max_pixels": most})
+        requests.append(
+            {"do": "size", "height": height, "width": width, "min_pixels": least, "max_pixels": most}
+        )
         try:
             new_height, new_width = smart_resize(height, width, 28, least, most)
             expected.append({"height": new_height, "width": new_width})
@@ -143,12 +156,15 @@ def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -
     cases = []
     for number in range(args.images):
         path = folder / f"pixels_{number}.png"
-        image_files.picture(rng, "RGB", (rng.randint(8, 700), rng.randint(8, 500))).save(path)
+        picture(rng, "RGB", (rng.randint(8, 700), rng.randint(8, 500))).save(path)
         least, most = rng.choice(LIMITS)
-        cases.append({"do": "pixels", "file": str(path), "out": f"{path}.f32", "min_pixels": least, "max_pixels": most})
+        cases.append(
+            {"do": "pixels", "file": str(path), "out": f"{path}.f32", "min_pixels": least, "max_pixels": most}
+        )
     for case, answer in zip(cases, ask(args.tool, args.model, cases), strict=True):
         processor = AutoImageProcessor.from_pretrained(
-            args.model, min_pixels=case["min_pixels"], max_pixels=case["max_pixels"])
+            args.model, min_pixels=case["min_pixels"], max_pixels=case["max_pixels"]
+        )
         result = processor(images=[Image.open(case["file"]).convert("RGB")], return_tensors="pt")
         grid = result["image_grid_thw"][0].tolist()
         if answer.get("grid") != grid:
@@ -161,8 +177,10 @@ def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -
         difference = float(np.abs(found - expected).max()) * max(processor.image_std)
         worst = max(worst, difference)
         wrong += difference > 1 / 255
-    print(f"pixel values: {len(cases)} images by {type(processor).__name__}, largest difference {worst:.2e} "
-          f"({worst * 255:.4f} of a level), {wrong} over 1/255")
+    print(
+        f"pixel values: {len(cases)} images by {type(processor).__name__}, largest difference {worst:.2e} "
+        f"({worst * 255:.4f} of a level), {wrong} over 1/255"
+    )
     return wrong
 
 

@@ -4,9 +4,9 @@
 
     python prompt_live.py --tool build/…/image_probe --model DIR
 
-Records of VLM-R1's JSONL with several rounds, system turns, several images between words, before all text or without
-placeholders, and none at all, under both values of data.image_position: text and token ids equal to those of
-`AutoProcessor.apply_chat_template`, which gets the same conversation in transformers' form.
+Records of VLM-R1's JSONL with several rounds, system turns, several images between words, before all text or
+without placeholders, and none at all, under both values of data.image_position: text and token ids equal to
+those of `AutoProcessor.apply_chat_template`, which gets the same conversation in transformers' form.
 """
 
 from __future__ import annotations
@@ -19,12 +19,27 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import image_files
-from image_live import ask
 from PIL import Image
 from transformers import AutoProcessor
 
-WORDS = ["Where", "is", "the", "red\ncircle", "in", "[12, 34]", "{\"a\": 1}", "你好", "é", "?", "Compare", "<b>", "\n\n"]
+from image_live import ask
+from pictures import picture
+
+WORDS = [
+    "Where",
+    "is",
+    "the",
+    "red\ncircle",
+    "in",
+    "[12, 34]",
+    '{"a": 1}',
+    "你好",
+    "é",
+    "?",
+    "Compare",
+    "<b>",
+    "\n\n",
+]
 
 
 def words(rng: random.Random) -> str:
@@ -37,7 +52,10 @@ def question(rng: random.Random, n_images: int, style: str) -> str:
         return words(rng)
     if style == "leading":
         return "".join(rng.choice(["<image>", "<image>\n", " <image>"]) for _ in range(n_images)) + words(rng)
-    parts = [words(rng), *(rng.choice(["<image>", " <image> ", f"<image>{words(rng)}"]) for _ in range(n_images))]
+    parts = [
+        words(rng),
+        *(rng.choice(["<image>", " <image> ", f"<image>{words(rng)}"]) for _ in range(n_images)),
+    ]
     return "".join(parts) + rng.choice(["", words(rng)])
 
 
@@ -75,7 +93,9 @@ def content(text: str, images: list[Image.Image], first: bool) -> list[dict]:
     return parts
 
 
-def conversation(record: dict, images: list[list[Image.Image]], first: bool, system: str | None, template: str) -> list[dict]:
+def conversation(
+    record: dict, images: list[list[Image.Image]], first: bool, system: str | None, template: str
+) -> list[dict]:
     turns = record["conversations"]
     if turns[-1]["from"] == "gpt":
         turns = turns[:-1]
@@ -112,7 +132,7 @@ def main() -> int:
         folder = Path(scratch)
         pictures = {}
         for i, size in enumerate([(56, 56), (60, 90), (140, 28), (33, 71)]):
-            pictures[f"{i}.png"] = image_files.picture(rng, "RGB", size)
+            pictures[f"{i}.png"] = picture(rng, "RGB", size)
             pictures[f"{i}.png"].save(folder / f"{i}.png")
         requests, expected = [], []
         for _ in range(args.count):
@@ -120,21 +140,39 @@ def main() -> int:
             system = rng.choice([None, None, "Answer in {braces}."])
             template = rng.choice(["{question}", "{question} Think first.", "Task: {question}"])
             position = rng.choice(["interleaved", "first"])
-            request = {"do": "prompt", "record": record, "image_root": str(folder), "image_position": position,
-                       "question_template": template}
+            request = {
+                "do": "prompt",
+                "record": record,
+                "image_root": str(folder),
+                "image_position": position,
+                "question_template": template,
+            }
             requests.append(request | ({} if system is None else {"system_prompt": system}))
             first = position == "first" or style != "between"
-            messages = conversation(record, [[pictures[name] for name in some] for some in names], first, system, template)
-            result = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+            messages = conversation(
+                record, [[pictures[name] for name in some] for some in names], first, system, template
+            )
+            result = processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+            )
             text = processor.apply_chat_template(messages, add_generation_prompt=True)
             expected.append((text, result["input_ids"][0]))
         wrong = []
-        for request, answer, (text, ids) in zip(requests, ask(args.tool, args.model, requests), expected, strict=True):
+        for request, answer, (text, ids) in zip(
+            requests, ask(args.tool, args.model, requests), expected, strict=True
+        ):
             if answer.get("text") != text or answer.get("ids") != list(ids):
-                wrong.append(f"  {json.dumps(request)}\n    transformers {text!r}\n    graft        {answer.get('text', answer)!r}")
-        several = sum(isinstance(r["record"].get("image"), list) and len(r["record"]["image"]) > 1 for r in requests)
+                wrong.append(
+                    f"  {json.dumps(request)}\n    transformers {text!r}\n"
+                    f"    graft        {answer.get('text', answer)!r}"
+                )
+        several = sum(
+            isinstance(r["record"].get("image"), list) and len(r["record"]["image"]) > 1 for r in requests
+        )
         without = sum(not r["record"].get("image") for r in requests)
-        print(f"prompts: {len(requests)}, {several} with several images, {without} without, {len(wrong)} differ")
+        print(
+            f"prompts: {len(requests)}, {several} with several images, {without} without, {len(wrong)} differ"
+        )
         print("".join(f"{line}\n" for line in wrong[:5]), end="")
     return 1 if wrong else 0
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write small image files of many kinds and cases.json: the pixels that PIL reads from each.
 
-    python make.py        # writes beside itself; made with Pillow 13
+python make.py        # writes beside itself; made with Pillow 13
 """
 
 import io
@@ -23,10 +23,30 @@ sys.path.insert(0, str(HERE.parents[1] / "embed"))
 import image_files  # noqa: E402 - the generator of the live comparison
 
 # Of its files the first small one of each of these names.
-GENERATED = ["by_hand_3_0.jpg", "by_hand_4_0.jpg", "by_hand_7_1.jpg", "ids_rgb_0.jpg", "ycck_0.jpg", "grey_sampled_0.jpg",
-             "d1_c3_True_False_0.png", "d16_c0_True_False_0.png", "part_RGB_False.webp", "palette_1.gif", "transparent_1.gif",
-             "part_1.gif", "b1_h40.bmp", "b4_h64.bmp", "b8_h12.bmp", "b16_h40.bmp", "fields16_40_0.bmp", "fields32_124_3.bmp",
-             "rle4_1.bmp", "rle8_1.bmp", "greys_16.bmp", "b24_top_down.bmp"]
+GENERATED = [
+    "by_hand_3_0.jpg",
+    "by_hand_4_0.jpg",
+    "by_hand_7_1.jpg",
+    "ids_rgb_0.jpg",
+    "ycck_0.jpg",
+    "grey_sampled_0.jpg",
+    "d1_c3_True_False_0.png",
+    "d16_c0_True_False_0.png",
+    "part_RGB_False.webp",
+    "palette_1.gif",
+    "transparent_1.gif",
+    "part_1.gif",
+    "b1_h40.bmp",
+    "b4_h64.bmp",
+    "b8_h12.bmp",
+    "b16_h40.bmp",
+    "fields16_40_0.bmp",
+    "fields32_124_3.bmp",
+    "rle4_1.bmp",
+    "rle8_1.bmp",
+    "greys_16.bmp",
+    "b24_top_down.bmp",
+]
 
 
 def scene(rng) -> Image.Image:
@@ -59,7 +79,9 @@ def random_rows(rng, row_bytes: int, count: int = HEIGHT) -> list[bytes]:
 def png_files(image: Image.Image, with_alpha: Image.Image, rng) -> dict[str, bytes]:
     grey16 = rng.integers(0, 600, (HEIGHT, WIDTH)).astype(np.uint16)
     palette = chunk(b"PLTE", rng.integers(0, 256, 33).astype(np.uint8).tobytes())
-    indices = [rng.integers(0, 14, WIDTH).astype(np.uint8).tobytes() for _ in range(HEIGHT)]  # some beyond the palette
+    indices = [
+        rng.integers(0, 14, WIDTH).astype(np.uint8).tobytes() for _ in range(HEIGHT)
+    ]  # some beyond the palette
     return {
         "rgb.png": encoded(image, "PNG"),
         "alpha.png": encoded(with_alpha, "PNG"),
@@ -75,8 +97,12 @@ def png_files(image: Image.Image, with_alpha: Image.Image, rng) -> dict[str, byt
         "grey_alpha_16.png": raw_png(16, 4, random_rows(rng, WIDTH * 4)),
         "rgb_16.png": raw_png(16, 2, random_rows(rng, WIDTH * 6)),
         "alpha_16.png": raw_png(16, 6, random_rows(rng, WIDTH * 8)),
-        "rgb_transparent_gamma.png": raw_png(8, 2, random_rows(rng, WIDTH * 3),
-                                             chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(b"tRNS", b"\0\1\0\2\0\3")),
+        "rgb_transparent_gamma.png": raw_png(
+            8,
+            2,
+            random_rows(rng, WIDTH * 3),
+            chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(b"tRNS", b"\0\1\0\2\0\3"),
+        ),
         "interlaced.png": interlaced(image),
     }
 
@@ -84,15 +110,30 @@ def png_files(image: Image.Image, with_alpha: Image.Image, rng) -> dict[str, byt
 def interlaced(image: Image.Image) -> bytes:
     pixels = np.asarray(image)
     data = b""
-    for x0, y0, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+    for x0, y0, dx, dy in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
         for row in pixels[y0::dy, x0::dx]:
             data += b"\0" + row.tobytes()
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(data, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_files(image: Image.Image, rng) -> dict[str, bytes]:
-    ink = Image.frombytes("CMYK", (WIDTH, HEIGHT), rng.integers(0, 256, WIDTH * HEIGHT * 4).astype(np.uint8).tobytes())
+    ink = Image.frombytes(
+        "CMYK", (WIDTH, HEIGHT), rng.integers(0, 256, WIDTH * HEIGHT * 4).astype(np.uint8).tobytes()
+    )
     turned = Image.Exif()
     turned[274] = 6
     return {
@@ -131,8 +172,12 @@ def main() -> None:
         "lossy.webp": encoded(image, "WEBP", quality=60),
         "lossless.webp": encoded(image, "WEBP", lossless=True),
         "alpha.webp": encoded(with_alpha, "WEBP", quality=70),
-        "animated.webp": encoded(image, "WEBP", save_all=True, append_images=[image.rotate(90), image.rotate(180)]),
-        "animated.png": encoded(image, "PNG", save_all=True, append_images=[image.rotate(90), image.rotate(180)]),
+        "animated.webp": encoded(
+            image, "WEBP", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
+        ),
+        "animated.png": encoded(
+            image, "PNG", save_all=True, append_images=[image.rotate(90), image.rotate(180)]
+        ),
         "rgb.bmp": encoded(image, "BMP"),
         "alpha.bmp": encoded(with_alpha, "BMP"),
         "grey.bmp": encoded(image.convert("L"), "BMP"),
@@ -143,7 +188,9 @@ def main() -> None:
     for name, data in files.items():
         (HERE / name).write_bytes(data)
         pixels = Image.open(HERE / name).convert("RGB")
-        cases.append({"file": name, "width": pixels.width, "height": pixels.height, "rgb": pixels.tobytes().hex()})
+        cases.append(
+            {"file": name, "width": pixels.width, "height": pixels.height, "rgb": pixels.tobytes().hex()}
+        )
     lines = ",\n".join(json.dumps(case) for case in cases)
     (HERE / "cases.json").write_text("[\n" + lines + "\n]\n", encoding="utf-8")
 

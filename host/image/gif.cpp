@@ -213,26 +213,42 @@ class Reader {
   Image read_pixels(const Frame& frame) {
     Image image = sized_image(width_, height_, name_);
     if (frame.width < 1 || frame.height < 1) fail(name_, "the first frame of the GIF file is empty");
-    for (std::int64_t i = 0; i < width_ * height_; ++i) {
-      image.rgb.insert(image.rgb.end(), palette_[background_].begin(), palette_[background_].end());
+    const std::vector<std::uint8_t> indices = read_indices(frame);
+    for (std::int64_t y = 0; y < height_; ++y) {
+      std::uint8_t* out = append_row(image);
+      for (std::int64_t x = 0; x < width_; ++x) out = std::copy_n(palette_[background_].data(), 3, out);
     }
-    Decompressor pixels(cursor_, name_);
-    std::vector<std::uint8_t> row(static_cast<std::size_t>(frame.width));
-    const auto place = [&](std::int64_t y) {
-      pixels.read(row.data(), frame.width);
+    const std::uint8_t* in = indices.data();
+    for (const std::int64_t y : row_order(frame)) {
       std::uint8_t* out = image.rgb.data() + ((frame.y + y) * width_ + frame.x) * 3;
-      for (const std::uint8_t index : row) out = std::copy_n(palette_[index].data(), 3, out);
-    };
+      for (std::int64_t x = 0; x < frame.width; ++x) out = std::copy_n(palette_[*in++].data(), 3, out);
+    }
+    return image;
+  }
+
+  // As they are stored. They take memory as they come, so that a small file does not take much.
+  std::vector<std::uint8_t> read_indices(const Frame& frame) {
+    Decompressor pixels(cursor_, name_);
+    std::vector<std::uint8_t> indices;
+    for (std::int64_t y = 0; y < frame.height; ++y) {
+      indices.resize(indices.size() + static_cast<std::size_t>(frame.width));
+      pixels.read(indices.data() + std::ssize(indices) - frame.width, frame.width);
+    }
+    return indices;
+  }
+
+  static std::vector<std::int64_t> row_order(const Frame& frame) {
     struct Pass {
       std::int64_t start, step;
     };
     constexpr std::array<Pass, 4> interlaced = {{{0, 8}, {4, 8}, {2, 4}, {1, 2}}};
     constexpr std::array<Pass, 1> plain = {{{0, 1}}};
     const std::span<const Pass> passes = frame.interlaced ? std::span<const Pass>(interlaced) : plain;
+    std::vector<std::int64_t> rows;
     for (const Pass& pass : passes) {
-      for (std::int64_t y = pass.start; y < frame.height; y += pass.step) place(y);
+      for (std::int64_t y = pass.start; y < frame.height; y += pass.step) rows.push_back(y);
     }
-    return image;
+    return rows;
   }
 
   Cursor cursor_;

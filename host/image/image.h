@@ -2,7 +2,9 @@
 // Image files in and out. Decoding equals PIL's `Image.open(path).convert("RGB")` pixel for pixel, as VLM-R1
 // reads images: alpha is dropped, not blended; 16-bit grey is cut off at 255, other 16-bit colours lose their
 // lower byte; CMYK JPEGs are read as Adobe writes them; of an animation the first frame is read; EXIF
-// orientation, gamma and colour profiles are not applied.
+// orientation, gamma and colour profiles are not applied. (transformers 5 does otherwise with files that it
+// opens itself: its load_image() turns them by EXIF, and its processors blend alpha with white.) Where PIL
+// reads a damaged file, this may refuse it: checksums of PNG pixels count here.
 #pragma once
 
 #include <cstdint>

@@ -6,11 +6,11 @@
 #include <graft/sdk/model_family.hpp>
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
+#include "common/layers.h"
+#include "common/qwen_vl.h"
 #include "config.h"
-#include "layout.h"
 
 namespace qwen2_5_vl {
 
@@ -19,42 +19,36 @@ using graft::PixelsList;
 using graft::Tensor;
 using graft::TensorList;
 
-class Family final : public graft::ModelFamily {
+class Family final : public families::QwenVlFamily {
  public:
   static constexpr auto name = "qwen2_5_vl";
   static constexpr auto summary = "Qwen2.5-VL: images and text, M-RoPE, vision encoder with window attention";
-  static bool probe(const graft::Json& config);
+  static bool probe(const graft::Json& config) {
+    return families::is_config_of(config, name, "Qwen2_5_VLForConditionalGeneration");
+  }
 
   void open(const graft::FamilyFiles& files) override;
-
-  // prompt.cpp
-  std::string render(const graft::Json& messages, bool add_generation_prompt) const override;
-  std::vector<std::int64_t> expand(const std::int64_t* ids, std::size_t n,
-                                   const PixelsList& images) const override;
-  graft::PromptPositions positions(const std::int64_t* ids, std::size_t n,
-                                   const PixelsList& images) const override;
-  // image.cpp
-  graft::Pixels preprocess(const graft_image& image) const override;
-  // vision.cpp
   Tensor encode_images(const Exec& exec, const PixelsList& images) const override;
-  // decoder.cpp
-  Tensor decode(const Exec& exec, const graft::DecodeInput& input) const override;
 
  private:
-  // Segment bodies; the tag is the index of the block or layer.
-  Tensor vision_block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
-  Tensor layer(const Exec& exec, std::uint64_t index, const TensorList& in) const;
-  Tensor layer_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const;
-  Tensor layer_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  struct Block {
+    std::uint32_t segment;
+    std::uint32_t norm1, norm2;
+    families::VisionAttention attn;
+    families::SwiGlu mlp;
+    bool full_attention;  // over the whole image instead of windows
+  };
+  void declare_vision(const families::Module& visual, std::int64_t text_width);
+  [[nodiscard]] Block declare_block(const families::Module& visual, std::int64_t index) const;
 
-  Tensor embed_patches(const Exec& exec, const PixelsList& images) const;
-  Tensor merge(const Exec& exec, const Tensor& hidden) const;
+  // Segment body; the tag is the index of the block.
+  Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
 
-  Config config_;
-  Layout layout_{};
-  Tensor text_frequencies_;    // float32 [head_dim / 2], of the rotary embedding
-  Tensor section_rows_;        // int64 [head_dim / 2]: which row of the positions each pair follows
-  Tensor vision_frequencies_;  // float32 [vision head_dim / 4]
+  VisionConfig vision_;
+  std::uint32_t patch_embed_ = 0, merger_norm_ = 0;
+  std::vector<Block> blocks_;
+  families::PatchMerger merger_{};
+  Tensor frequencies_;  // float32 [head_dim / 4], of the encoder's rotary embedding
 };
 
 }  // namespace qwen2_5_vl

@@ -65,7 +65,7 @@ class Exec {
     return attend(q, k, v, scale, GRAFT_ATTEND_BLOCKS, 0, ends.data(), ends.size());
   }
 
-  // Runs a member function of the family's class T, `Tensor body(const Exec&, std::uint64_t tag, const
+  // Runs a member function of the family's class T, or of a base class of it (single inheritance), `Tensor body(const Exec&, std::uint64_t tag, const
   // TensorList& in)`, as segment `index`. The body may use nothing but its inputs, parameters and constants:
   // it may run again in backward.
   template <auto Body>

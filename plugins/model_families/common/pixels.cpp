@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a decoded image to patches, equal to transformers' torchvision-backed Qwen2VLImageProcessor.
+#include "common/pixels.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 
-#include "family.h"
-
-namespace qwen2_5_vl {
+namespace families {
 namespace {
 
 using graft::DType;
 using graft::Error;
+using graft::Tensor;
 namespace ops = graft::ops;
 
 struct Size {
@@ -72,10 +72,10 @@ struct Bytes {
 
 // Writes the patches: [rows / m, columns / m, m, m] of them, each [3, temporal, p, p]; a still image fills
 // every frame alike.
-void cut_patches(const Bytes& bytes, Size grid, const VisionConfig& vision, const ImageConfig& image,
+void cut_patches(const Bytes& bytes, Size grid, const PatchConfig& cut_as, const ImageConfig& image,
                  float* out) {
   const std::array<ByteTable, 3> tables = byte_tables(image);
-  const std::int64_t side = vision.patch_size, merge = vision.merge_size;
+  const std::int64_t side = cut_as.patch_size, merge = cut_as.merge_size;
   const auto cut = [&](std::int64_t patch_row, std::int64_t patch_column) {
     const std::uint8_t* origin =
         bytes.data + patch_row * side * bytes.row_stride + patch_column * side * bytes.column_stride;
@@ -87,7 +87,7 @@ void cut_patches(const Bytes& bytes, Size grid, const VisionConfig& vision, cons
           *out++ = tables[channel][plane[y * bytes.row_stride + x * bytes.column_stride]];
         }
       }
-      for (std::int64_t t = 1; t < vision.temporal_patch_size; ++t)
+      for (std::int64_t t = 1; t < cut_as.temporal_patch_size; ++t)
         out = std::copy_n(frame, side * side, out);
     }
   };
@@ -107,12 +107,43 @@ std::string describe(const graft_image& image) {
 
 }  // namespace
 
-graft::Pixels Family::preprocess(const graft_image& image) const {
-  const VisionConfig& vision = config_.vision;
+ImageConfig read_image_config(std::string_view text, const std::string& where, const ImageConfig& defaults,
+                              const PatchConfig& patches) {
+  ImageConfig out = defaults;
+  if (text.empty()) return out;
+  const graft::Json json = parse_file(text, where);
+  const Section file(json, where);
+  if (const std::optional<Section> size = file.child("size")) {
+    out.min_pixels = size->count("shortest_edge", size->count("min_pixels", out.min_pixels));
+    out.max_pixels = size->count("longest_edge", size->count("max_pixels", out.max_pixels));
+  }
+  out.min_pixels = file.count("min_pixels", out.min_pixels);
+  out.max_pixels = file.count("max_pixels", out.max_pixels);
+  file.require(out.min_pixels <= out.max_pixels, "min_pixels", "is larger than max_pixels");
+  out.rescale_factor = file.number("rescale_factor", out.rescale_factor);
+  const auto copy3 = [&](const char* key, double* values) {
+    const std::vector<double> given = file.numbers(key, {values[0], values[1], values[2]});
+    file.require(given.size() == 3, key, "has " + std::to_string(given.size()) + " numbers, expected 3");
+    for (std::size_t i = 0; i < 3; ++i) values[i] = given[i];
+  };
+  copy3("image_mean", out.mean);
+  copy3("image_std", out.std);
+  const auto must_equal = [&](const char* key, std::int64_t expected) {
+    const std::int64_t value = file.integer(key, expected);
+    file.require(value == expected, key,
+                 "is " + std::to_string(value) + ", but config.json says " + std::to_string(expected));
+  };
+  must_equal("patch_size", patches.patch_size);
+  must_equal("temporal_patch_size", patches.temporal_patch_size);
+  must_equal("merge_size", patches.merge_size);
+  return out;
+}
+
+graft::Pixels cut_image(const graft_image& image, const ImageConfig& config, const PatchConfig& patches) {
   if (image.width < 1 || image.height < 1) throw Error(describe(image) + " is empty");
   Size target{};
   try {
-    target = smart_resize({image.height, image.width}, vision.patch_size * vision.merge_size, config_.image);
+    target = smart_resize({image.height, image.width}, patches.patch_size * patches.merge_size, config);
   } catch (const Error& error) {
     throw Error(describe(image) + ": " + error.what());
   }
@@ -131,17 +162,17 @@ graft::Pixels Family::preprocess(const graft_image& image) const {
   }
 
   graft::Pixels out;
-  const Size grid{target.height / vision.patch_size, target.width / vision.patch_size};
-  const std::int64_t patches = grid.height * grid.width;
-  out.values = Tensor::from_data(DType::kFloat32, {patches, vision.patch_values()}, nullptr);
-  cut_patches(bytes, grid, vision, config_.image, out.values.data<float>());
+  const Size grid{target.height / patches.patch_size, target.width / patches.patch_size};
+  const std::int64_t n_patches = grid.height * grid.width;
+  out.values = Tensor::from_data(DType::kFloat32, {n_patches, patches.patch_values()}, nullptr);
+  cut_patches(bytes, grid, patches, config, out.values.data<float>());
   out.grid[0] = 1;
   out.grid[1] = grid.height;
   out.grid[2] = grid.width;
-  out.n_tokens = patches / vision.merge_unit();
+  out.n_tokens = n_patches / patches.merge_unit();
   out.processed_width = target.width;
   out.processed_height = target.height;
   return out;
 }
 
-}  // namespace qwen2_5_vl
+}  // namespace families

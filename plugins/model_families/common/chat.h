@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chat templates. A directory's own Jinja template is not run: it is recognised by what it writes, and a template that none of
+// these equals is refused, so that a prompt never differs silently from the one the model was trained with.
+#pragma once
+
+#include <graft/sdk/model_family.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace families {
+
+// What stands for an image in a prompt, or why there can be none.
+struct ImageText {
+  std::string placeholder;  // empty: this family takes text only
+  std::string family;       // its name, for messages
+};
+
+// ChatML: <|im_start|>role\n…<|im_end|>\n
+struct ChatMl {
+  std::string default_system;  // of conversations without a system message; empty: none is written
+  bool has_thinking_blocks =
+      false;  // Qwen3: reasoning of earlier turns is dropped, an answer always has a block
+  [[nodiscard]] std::string render(const graft::Json& messages, bool add_generation_prompt,
+                                   const ImageText& image) const;
+};
+
+// Llama 3: <|start_header_id|>role<|end_header_id|>\n\n…<|eot_id|>, with Llama 3.1's lines of dates if `date` is not empty.
+struct Llama3Chat {
+  std::string date;
+  [[nodiscard]] std::string render(const graft::Json& messages, bool add_generation_prompt,
+                                   const ImageText& image) const;
+};
+
+// The ChatML variant that a directory's template writes; empty if it writes another format.
+[[nodiscard]] std::optional<ChatMl> recognise_chatml(std::string_view chat_template);
+
+// Whether a template writes Llama 3's headers, and whether with its lines of dates.
+[[nodiscard]] bool is_llama3_template(std::string_view chat_template);
+[[nodiscard]] bool has_llama3_dates(std::string_view chat_template);
+
+// The error for a template that is neither.
+[[noreturn]] void refuse_template(const graft::FamilyFiles& files);
+// The error for an image that is given to a family of text.
+[[noreturn]] void refuse_images(const std::string& family);
+
+}  // namespace families

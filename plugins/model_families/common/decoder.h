@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The decoder of the Llama pattern, which every family here has: RMSNorm before each part, grouped-query attention with
+// rotary positions, SwiGLU.
+#pragma once
+
+#include <graft/sdk/model_family.hpp>
+
+#include <cstdint>
+#include <vector>
+
+#include "common/layers.h"
+#include "common/module.h"
+#include "common/text_config.h"
+
+namespace families {
+
+// Base class of the families: decode() is written here. A family calls open_decoder() in open().
+class DecoderFamily : public graft::ModelFamily {
+ public:
+  graft::Tensor decode(const graft::Exec& exec, const graft::DecodeInput& input) const override;
+
+ protected:
+  // Declares the decoder in `model` (with embed_tokens, layers and norm below it) and the head, fills in what `declare` says
+  // of the decoder, and computes the rotary frequencies.
+  void open_decoder(const TextConfig& text, const Module& model);
+  [[nodiscard]] const TextConfig& text() const { return text_; }
+
+ private:
+  // Indices of a layer's parts: norms are parameters, projections are sites.
+  struct Layer {
+    std::uint32_t segment, attn_segment, mlp_segment;
+    std::uint32_t input_norm, post_attention_norm;
+    std::uint32_t q_proj, k_proj, v_proj, o_proj;
+    std::uint32_t q_norm, k_norm;  // if has_qk_norm
+    SwiGlu mlp;
+  };
+  [[nodiscard]] Layer declare_layer(const Module& model, std::int64_t index) const;
+  [[nodiscard]] Rotation rotation(const graft::Tensor& positions, const graft::Tensor& hidden) const;
+
+  // Segment bodies; the tag is the index of the layer.
+  graft::Tensor layer(const graft::Exec& exec, std::uint64_t index, const graft::TensorList& in) const;
+  graft::Tensor layer_attention(const graft::Exec& exec, std::uint64_t index,
+                                const graft::TensorList& in) const;
+  graft::Tensor layer_mlp(const graft::Exec& exec, std::uint64_t index, const graft::TensorList& in) const;
+
+  TextConfig text_;
+  std::uint32_t embed_tokens_ = 0, final_norm_ = 0;
+  std::vector<Layer> layers_;
+  graft::Tensor frequencies_;  // float32 [head_dim / 2], of the rotary embedding
+  graft::Tensor
+      mrope_rows_;  // int64 [head_dim / 2], empty without M-RoPE: which row of the positions each pair follows
+};
+
+}  // namespace families

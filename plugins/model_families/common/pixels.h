@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a decoded image to patches, equal to transformers' torchvision-backed Qwen2VLImageProcessor, which the families of the
+// Qwen pattern share.
+#pragma once
+
+#include <graft/sdk/model_family.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/section.h"
+
+namespace families {
+
+// How an encoder cuts images.
+struct PatchConfig {
+  static constexpr std::int64_t kChannels = 3;
+  std::int64_t patch_size = 14;
+  std::int64_t temporal_patch_size = 2;
+  std::int64_t merge_size = 2;  // patches a side that become one token
+
+  [[nodiscard]] std::int64_t patch_values() const {
+    return kChannels * temporal_patch_size * patch_size * patch_size;
+  }
+  [[nodiscard]] std::int64_t merge_unit() const { return merge_size * merge_size; }  // patches of a token
+};
+
+// preprocessor_config.json; the defaults are those of Qwen2-VL.
+struct ImageConfig {
+  std::int64_t min_pixels = 56 * 56;
+  std::int64_t max_pixels = 28 * 28 * 1280;
+  double rescale_factor = 1.0 / 255.0;
+  double mean[3] = {0.48145466, 0.4578275, 0.40821073};
+  double std[3] = {0.26862954, 0.26130258, 0.27577711};
+};
+
+// Reads the text of preprocessor_config.json over `defaults`; an empty text leaves them. Patch sizes must be the encoder's.
+[[nodiscard]] ImageConfig read_image_config(std::string_view text, const std::string& where,
+                                            const ImageConfig& defaults, const PatchConfig& patches);
+
+// Resized to multiples of a token's side within the limits, normalised, cut into patches: values [patches, patch_values()],
+// the merge × merge patches of a token behind each other, a still image in every frame.
+[[nodiscard]] graft::Pixels cut_image(const graft_image& image, const ImageConfig& config,
+                                      const PatchConfig& patches);
+
+}  // namespace families

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/rotary.h"
+
+#include <cmath>
+#include <numeric>
+
+namespace families {
+
+using graft::Tensor;
+namespace ops = graft::ops;
+
+namespace {
+
+void check_sections(const Section& text, const RopeConfig& rope, std::int64_t head_dim) {
+  text.require(rope.mrope_section.size() == 3, "mrope_section",
+               "has " + std::to_string(rope.mrope_section.size()) + " entries, expected 3");
+  const std::int64_t pairs =
+      std::accumulate(rope.mrope_section.begin(), rope.mrope_section.end(), std::int64_t{0});
+  text.require(pairs == head_dim / 2, "mrope_section",
+               "adds up to " + std::to_string(pairs) + ", expected half the head dimension, " +
+                   std::to_string(head_dim / 2));
+}
+
+void read_llama3(const Section& section, RopeConfig& out) {
+  out.is_llama3 = true;
+  out.factor = section.number("factor");
+  out.low_freq_factor = section.number("low_freq_factor");
+  out.high_freq_factor = section.number("high_freq_factor");
+  out.original_context = section.number("original_max_position_embeddings");
+  section.require(out.factor >= 1.0, "factor", "is less than 1");
+  section.require(out.low_freq_factor > 0.0 && out.high_freq_factor > out.low_freq_factor, "high_freq_factor",
+                  "is not larger than low_freq_factor");
+}
+
+}  // namespace
+
+RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64_t head_dim) {
+  RopeConfig out = defaults;
+  const bool is_multimodal = !defaults.mrope_section.empty();
+  out.theta = text.number("rope_theta", out.theta);
+  std::optional<Section> section = text.child("rope_parameters");
+  if (!section) section = text.child("rope_scaling");
+  if (section) {
+    out.theta = section->number("rope_theta", out.theta);
+    const std::string type = section->string("rope_type", section->string("type", "default"));
+    if (is_multimodal) {
+      out.mrope_section = section->integers("mrope_section", out.mrope_section);
+      out.mrope_interleaved = section->boolean("mrope_interleaved", out.mrope_interleaved);
+      section->require(type == "mrope" || type == "default", "rope_type",
+                       "is \"" + type + "\"; this family offers \"mrope\" (also written \"default\") only");
+    } else if (type == "llama3") {
+      read_llama3(*section, out);
+    } else {
+      section->require(type == "default", "rope_type",
+                       "is \"" + type +
+                           "\"; \"default\" and \"llama3\" are offered, so positions beyond the "
+                           "context that the model was trained with are not");
+    }
+    section->require(section->number("partial_rotary_factor", 1.0) == 1.0, "partial_rotary_factor",
+                     "is not 1; heads that rotate in part are not offered");
+  }
+  if (is_multimodal) check_sections(text, out, head_dim);
+  return out;
+}
+
+Tensor rotary_frequencies(double base, std::int64_t size) {
+  static const graft::Op arange("aten::arange", "start_step");
+  static const graft::Op power("aten::pow", "Scalar");
+  static const graft::Op reciprocal("aten::reciprocal");
+  const Tensor steps = arange({0, size, 2, graft::DType::kFloat32});
+  return reciprocal({power({base, ops::div(steps, static_cast<double>(size))})});
+}
+
+// Llama 3.1 (transformers' _compute_llama3_parameters): wavelengths above original_context / low_freq_factor are stretched by
+// `factor`, those below original_context / high_freq_factor stay, and between them the two are mixed.
+Tensor rotary_frequencies(const RopeConfig& rope, std::int64_t head_dim) {
+  Tensor frequencies = rotary_frequencies(rope.theta, head_dim);
+  if (!rope.is_llama3) return frequencies;
+  constexpr double kTurn = 6.283185307179586;
+  auto* const values = frequencies.data<float>();
+  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    const double frequency = static_cast<double>(values[i]);
+    const double turns = rope.original_context * frequency / kTurn;  // within the original context
+    const double mix = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+    const double kept = std::fmin(1.0, std::fmax(0.0, mix));
+    values[i] = static_cast<float>((1.0 - kept) * frequency / rope.factor + kept * frequency);
+  }
+  return frequencies;
+}
+
+Tensor mrope_rows(const RopeConfig& rope) {
+  std::vector<std::int64_t> rows;
+  const std::vector<std::int64_t>& section = rope.mrope_section;
+  if (!rope.mrope_interleaved) {
+    for (std::size_t axis = 0; axis < section.size(); ++axis) {
+      rows.insert(rows.end(), static_cast<std::size_t>(section[axis]), static_cast<std::int64_t>(axis));
+    }
+    return Tensor::from(rows);
+  }
+  const std::int64_t pairs = std::accumulate(section.begin(), section.end(), std::int64_t{0});
+  for (std::int64_t pair = 0; pair < pairs; ++pair) {
+    const std::int64_t axis = pair % 3;
+    rows.push_back(pair < 3 * section[static_cast<std::size_t>(axis)] ? axis : 0);
+  }
+  return Tensor::from(rows);
+}
+
+Rotation rotation_of(const Tensor& angles, graft::DType dtype) {
+  const Tensor cos = ops::to(ops::cos(angles), dtype);
+  const Tensor sin = ops::to(ops::sin(angles), dtype);
+  return {ops::unsqueeze(ops::cat({cos, cos}, 1), 1), ops::unsqueeze(ops::cat({ops::neg(sin), sin}, 1), 1)};
+}
+
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  static const graft::Op addcmul("aten::addcmul");
+  const auto [a, b] = ops::chunk<2>(x, -1);
+  return addcmul({ops::mul(x, cos), ops::cat({b, a}, -1), sin});
+}
+
+}  // namespace families

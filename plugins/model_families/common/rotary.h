@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rotary position embedding (Su et al. 2021, arXiv:2104.09864) in the pairing of GPT-NeoX, where the first half of a head
+// rotates with the second, with the frequency scaling of Llama 3.1 and the multimodal positions of Qwen2-VL (M-RoPE).
+#pragma once
+
+#include <graft/sdk/tensor.hpp>
+
+#include <cstdint>
+#include <vector>
+
+#include "common/section.h"
+
+namespace families {
+
+struct RopeConfig {
+  double theta = 10000.0;
+
+  // Llama 3.1: long wavelengths are stretched by `factor`.
+  bool is_llama3 = false;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 1.0;
+  double original_context = 0.0;  // original_max_position_embeddings
+
+  // M-RoPE: rotary pairs that follow the temporal, height and width position; empty for one-dimensional positions.
+  std::vector<std::int64_t> mrope_section;
+  bool mrope_interleaved = false;  // Qwen3-VL: t h w t h w … instead of one section behind the other
+};
+
+// Reads rope_parameters (transformers 5) or rope_scaling beside rope_theta (published files) of a decoder's section.
+// `defaults` has what the family's files may leave out; with sections in it the family has M-RoPE. Scalings other than
+// "default" and "llama3" are refused by name.
+[[nodiscard]] RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64_t head_dim);
+
+// Cosines and sines to rotate by; one computation serves all layers of a pass.
+struct Rotation {
+  graft::Tensor cos;  // [T, 1, d]
+  graft::Tensor sin;  // [T, 1, d], negated in the first half
+};
+
+// base^(-2i / size) for i below size / 2, in float32 as transformers computes it. CPU.
+[[nodiscard]] graft::Tensor rotary_frequencies(double base, std::int64_t size);
+// The same of a decoder's head, scaled as its configuration says.
+[[nodiscard]] graft::Tensor rotary_frequencies(const RopeConfig& rope, std::int64_t head_dim);
+
+// int64 [head_dim / 2]: the row of the position ids (0 temporal, 1 height, 2 width) that each rotary pair follows.
+[[nodiscard]] graft::Tensor mrope_rows(const RopeConfig& rope);
+
+// From float32 angles [T, d / 2]; in `dtype`.
+[[nodiscard]] Rotation rotation_of(const graft::Tensor& angles, graft::DType dtype);
+
+// x [T, H, d], rotated: the halves (a, b) become (a cos − b sin, b cos + a sin).
+[[nodiscard]] graft::Tensor rotate(const graft::Tensor& x, const graft::Tensor& cos,
+                                   const graft::Tensor& sin);
+
+}  // namespace families

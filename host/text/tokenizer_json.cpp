@@ -239,10 +239,13 @@ void check_decoder(const Node& decoder) {
   if (list.size() != 1 || type_of(list.front()) != "ByteLevel") decoder.unsupported("ByteLevel");
 }
 
-// ByteLevel here only moves offsets. Anything else adds ids around the text.
+// ByteLevel here only moves offsets. TemplateProcessing (Llama 3) puts special tokens around a text; prompts have theirs from
+// the chat template and completions none, so encode() leaves them out, as trainers do with add_special_tokens=False.
 void check_post_processor(const Node& post_processor) {
   for (const Node& stage : stages(post_processor, "processors")) {
-    if (type_of(stage) != "ByteLevel") stage.unsupported("ByteLevel or null");
+    const std::string type = type_of(stage);
+    if (type != "ByteLevel" && type != "TemplateProcessing")
+      stage.unsupported("ByteLevel, TemplateProcessing or null");
   }
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from inputs import QUESTION_TEMPLATE, TOKENIZER_CASES, answer_text, draw_scene, question_messages
+from families import Family
 from safetensors.torch import save_file
 from tokenizer import write_json
 
@@ -55,21 +56,17 @@ def group_loss(new: torch.Tensor, ref: torch.Tensor, advantages: torch.Tensor, m
     }
 
 
-def batch_inputs(processor, tokenizer, texts, images, completions):
-    """Return a left-padded prompt + right-padded completion batch as the GRPO trainers build it."""
-    inputs = processor(text=texts, images=images, return_tensors="pt", padding=True, padding_side="left")
-    ids = [tokenizer(c)["input_ids"] for c in completions]
-    width = max(map(len, ids))
-    pad = tokenizer.pad_token_id
-    completion = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
-    return {
+def with_completions(inputs, completion: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return a prompt batch followed by completion ids, as the model takes it."""
+    full = {
         "input_ids": torch.cat([inputs["input_ids"], completion], 1),
         "attention_mask": torch.cat([inputs["attention_mask"], mask], 1),
-        "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1),
-        "pixel_values": inputs["pixel_values"],
-        "image_grid_thw": inputs["image_grid_thw"],
-    }, mask, inputs["input_ids"].shape[1]
+    }
+    if "pixel_values" in inputs:
+        full["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1)
+        full["pixel_values"] = inputs["pixel_values"]
+        full["image_grid_thw"] = inputs["image_grid_thw"]
+    return full
 
 
 def write_adapter(path: Path, lora) -> None:
@@ -85,30 +82,61 @@ def write_adapter(path: Path, lora) -> None:
 class Golden:
     """Collects tensors and notes, section by section, from the checkpoint in ``out`` loaded the way a user would."""
 
-    def __init__(self, out: Path, seed: int) -> None:
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+    #: Rows of logits that a compact fixture keeps: the completion and the end of the prompt.
+    COMPACT_ROWS = 48
 
+    def __init__(self, out: Path, seed: int, family: Family, compact: bool) -> None:
         self.folder = out / "golden"
         self.folder.mkdir(exist_ok=True)
         self.seed = seed
-        self.processor = AutoProcessor.from_pretrained(out)
-        self.tokenizer = self.processor.tokenizer
-        self.model = AutoModelForImageTextToText.from_pretrained(
-            out, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
+        self.family = family
+        self.compact = compact
+        self.processor = family.load_processor(out)
+        self.tokenizer = self.processor.tokenizer if family.has_images else self.processor
+        self.model = family.auto_class().from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
         self.tensors: dict[str, torch.Tensor] = {}
-        self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32"}
+        self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32", "images": family.has_images}
         rng = random.Random(seed + 1)
         # One image that needs no resize and one that does.
-        self.image, self.records = draw_scene(rng, 140, 112)
-        self.other, self.other_records = draw_scene(rng, 171, 93)
+        sizes = ((84, 56), (99, 50)) if compact else ((140, 112), (171, 93))
+        self.image, self.records = draw_scene(rng, *sizes[0])
+        self.other, self.other_records = draw_scene(rng, *sizes[1])
+
+    def encode(self, texts: list[str], images: list) -> dict[str, torch.Tensor]:
+        """Prompts as the processor gives them, padded on the left."""
+        options = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
+        if self.family.has_images:
+            return self.processor(text=texts, images=images, **options)
+        return self.tokenizer(texts, add_special_tokens=False, **options)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text by itself."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def batch_inputs(self, texts, images, completions):
+        """Return a left-padded prompt + right-padded completion batch as the GRPO trainers build it."""
+        inputs = self.encode(texts, images)
+        ids = [self.ids(c) for c in completions]
+        width = max(map(len, ids))
+        pad = self.tokenizer.pad_token_id
+        completion = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+        return with_completions(inputs, completion, mask), mask, inputs["input_ids"].shape[1]
+
+    def question(self, text: str) -> list[dict]:
+        """The conversation that asks one question, about an image if the family takes images."""
+        return question_messages(text) if self.family.has_images else [{"role": "user", "content": text}]
+
+    def add_logits(self, name: str, logits: torch.Tensor) -> None:
+        """Logits, of the last rows only in a compact fixture."""
+        self.tensors[name] = (logits[:, -self.COMPACT_ROWS :] if self.compact else logits).detach()
 
     def add_tokenizer(self) -> None:
         """Token ids and decoded text of the tokenizer cases."""
         self.notes["tokenizer"] = [
             {
                 "text": text,
-                "ids": (ids := self.tokenizer(text)["input_ids"]),
+                "ids": (ids := self.ids(text)),
                 "decoded": self.tokenizer.decode(ids, skip_special_tokens=False),
                 "decoded_skip_special": self.tokenizer.decode(ids, skip_special_tokens=True),
             }
@@ -119,6 +147,8 @@ class Golden:
         """Pixel values and grids of both images, and sizes after resize for other shapes."""
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
+        if not self.family.has_images:
+            return
         self.image.save(self.folder / "image.png")
         self.other.save(self.folder / "image_resize.png")
         # With torchvision installed, AutoProcessor selects the torchvision backend.
@@ -136,12 +166,13 @@ class Golden:
         """A prompt with one image, its completion, and renderings of other conversations."""
         target = self.records[0]
         question = QUESTION_TEMPLATE.format(color=target["color"], shape=target["shape"])
-        messages = question_messages(question)
+        self.asked = question
+        messages = self.question(question)
         render = self.processor.apply_chat_template
         self.rendered = render(messages, tokenize=False, add_generation_prompt=True)
-        self.inputs = self.processor(text=[self.rendered], images=[self.image], return_tensors="pt")
-        self.completion = answer_text(target["bbox"], target["color"], target["shape"]) + "<|im_end|>"
-        completion_ids = self.tokenizer(self.completion)["input_ids"]
+        self.inputs = self.encode([self.rendered], [self.image])
+        self.completion = answer_text(target["bbox"], target["color"], target["shape"]) + self.family.end
+        completion_ids = self.ids(self.completion)
         self.prompt_len = self.inputs["input_ids"].shape[1]
         self.notes["prompt"] = {
             "messages": messages,
@@ -152,54 +183,60 @@ class Golden:
         }
         system = {"role": "system", "content": "Answer briefly."}
         with_system = [system, *messages, {"role": "assistant", "content": "ok"}]
-        two_images = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "two"}]
+        again = {"role": "user", "content": "again"}
+        cases = [(messages, True), (messages, False), (with_system, False), (with_system + [again], True)]
+        if self.family.has_images:
+            two_images = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "two"}]
+            cases.append(([{"role": "user", "content": two_images}], True))
+        else:
+            thought = {"role": "assistant", "content": "<think>\nred\n</think>\n\n left "}
+            cases += [([*messages, thought], False), ([*messages, thought, again], True)]
         self.notes["chat_cases"] = [
             {
                 "messages": case,
                 "add_generation_prompt": flag,
                 "rendered": render(case, tokenize=False, add_generation_prompt=flag),
             }
-            for case, flag in (
-                (messages, True),
-                (messages, False),
-                (with_system, False),
-                (with_system + [{"role": "user", "content": "again"}], True),
-                ([{"role": "user", "content": two_images}], True),
-            )
+            for case, flag in cases
         ]
         self.tensors["prompt.input_ids"] = self.inputs["input_ids"]
         self.full_ids = torch.cat([self.inputs["input_ids"], torch.tensor([completion_ids])], 1)
-        types = self.inputs["mm_token_type_ids"]
-        self.full = {
-            "input_ids": self.full_ids,
-            "attention_mask": torch.ones_like(self.full_ids),
-            "mm_token_type_ids": torch.cat([types, torch.zeros(1, len(completion_ids), dtype=types.dtype)], 1),
-            "pixel_values": self.inputs["pixel_values"],
-            "image_grid_thw": self.inputs["image_grid_thw"],
-        }
+        completion_row = torch.tensor([completion_ids])
+        self.full = with_completions(self.inputs, completion_row, torch.ones_like(completion_row))
         self.tensors["completion_ids"] = torch.tensor(completion_ids)
 
     def positions(self, inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Position ids and deltas of a batch."""
+        if not self.family.has_images:
+            ids = inputs["attention_mask"].cumsum(-1) - 1
+            return ids.clamp(min=0)[None], torch.zeros(len(ids), 1, dtype=torch.long)
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
         return self.model.model.get_rope_index(**{name: inputs[name] for name in names})
 
     @torch.no_grad()
     def add_forward(self) -> None:
         """Positions, vision features, hidden states, logits, log-probabilities."""
-        full, visual = self.full, self.model.model.visual
+        full = self.full
         self.tensors["position_ids"], self.tensors["rope_deltas"] = self.positions(full)
-        self.tensors["vision.patch_embed"] = visual.patch_embed(full["pixel_values"])
-        self.tensors["vision.embeddings"] = visual(full["pixel_values"], grid_thw=full["image_grid_thw"]).pooler_output
+        if self.family.has_images:
+            visual = self.model.model.visual
+            if not self.compact:
+                self.tensors["vision.patch_embed"] = visual.patch_embed(full["pixel_values"])
+            features = visual(full["pixel_values"], grid_thw=full["image_grid_thw"]).pooler_output
+            self.tensors["vision.embeddings"] = features
         output = self.model(**full, output_hidden_states=True)
-        self.tensors["logits"] = output.logits
+        self.add_logits("logits", output.logits)
+        self.base_logits = output.logits
         self.tensors["logprobs"] = token_logprobs(output.logits, self.full_ids, self.prompt_len)[0]
-        for index in {0, 1, len(output.hidden_states) - 1}:
-            self.tensors[f"hidden_states.{index}"] = output.hidden_states[index]
+        if not self.compact:
+            for index in {0, 1, len(output.hidden_states) - 1}:
+                self.tensors[f"hidden_states.{index}"] = output.hidden_states[index]
 
     @torch.no_grad()
     def add_two_images(self) -> None:
         """A prompt with both images, of different sizes."""
+        if not self.family.has_images:
+            return
         messages = [
             {
                 "role": "user",
@@ -223,14 +260,9 @@ class Golden:
             **self.inputs, max_new_tokens=steps, do_sample=False, eos_token_id=None, repetition_penalty=1.0
         )
         self.tensors["generate.greedy_ids"] = greedy[0, self.prompt_len :]
-        types = self.inputs["mm_token_type_ids"]
-        scores = self.model(
-            input_ids=greedy,
-            attention_mask=torch.ones_like(greedy),
-            mm_token_type_ids=torch.cat([types, torch.zeros(1, steps, dtype=types.dtype)], 1),
-            pixel_values=self.inputs["pixel_values"],
-            image_grid_thw=self.inputs["image_grid_thw"],
-        ).logits[0, self.prompt_len - 1 : -1]
+        generated = greedy[:, self.prompt_len :]
+        full = with_completions(self.inputs, generated, torch.ones_like(generated))
+        scores = self.model(**full).logits[0, self.prompt_len - 1 : -1]
         top = scores.topk(2, -1)
         self.notes["greedy"] = {
             "min_gap": float((top.values[:, 0] - top.values[:, 1]).min()),
@@ -242,17 +274,15 @@ class Golden:
         target = self.other_records[0]
         question = "Find the " + target["color"] + " " + target["shape"] + "."
         other_rendered = self.processor.apply_chat_template(
-            question_messages(question), tokenize=False, add_generation_prompt=True
+            self.question(question), tokenize=False, add_generation_prompt=True
         )
         completions = [
             self.completion,
-            "<think>short</think><answer>[]</answer><|im_end|>",
+            "<think>short</think><answer>[]</answer>" + self.family.end,
             "no format at all",
-            answer_text(target["bbox"], target["color"], target["shape"]) + "<|im_end|>",
+            answer_text(target["bbox"], target["color"], target["shape"]) + self.family.end,
         ]
-        self.batch, self.mask, self.batch_prompt = batch_inputs(
-            self.processor,
-            self.tokenizer,
+        self.batch, self.mask, self.batch_prompt = self.batch_inputs(
             [self.rendered, self.rendered, other_rendered, other_rendered],
             [self.image, self.image, self.other, self.other],
             completions,
@@ -268,15 +298,13 @@ class Golden:
             self.reference = token_logprobs(logits, self.batch["input_ids"], self.batch_prompt)
             self.tensors["batch.logprobs"] = self.reference * self.mask
             # The last row has the shorter prompt, so it is padded on the left: it must not matter.
-            alone, _, alone_prompt = batch_inputs(
-                self.processor, self.tokenizer, [other_rendered], [self.other], completions[3:]
-            )
+            alone, _, alone_prompt = self.batch_inputs([other_rendered], [self.other], completions[3:])
             single = token_logprobs(self.model(**alone).logits, alone["input_ids"], alone_prompt)[0]
         self.notes["batch"] = {
             "completions": completions,
             "prompt_length": self.batch_prompt,
             "texts": [self.rendered, other_rendered],
-            "questions": [self.notes["prompt"]["messages"][0]["content"][1]["text"], question],
+            "questions": [self.asked, question],
             "left_padding_of_last_row": self.batch_prompt - alone_prompt,
             "last_row_vs_alone_max_abs_diff": float((self.reference[3][: len(single)] - single).abs().max()),
         }
@@ -314,7 +342,7 @@ class Golden:
                     parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
         write_adapter(self.folder / "adapter", lora)
         adapted = lora(**self.full).logits
-        self.tensors["lora.logits"] = adapted.detach()
+        self.add_logits("lora.logits", adapted)
         logprobs = token_logprobs(adapted, self.full_ids, self.prompt_len)
         self.tensors["lora.logprobs"] = logprobs[0].detach()
         logprobs.sum().backward()
@@ -325,7 +353,7 @@ class Golden:
         self.notes["lora"] = {
             "trainable_parameters": sum(p.numel() for p in lora.parameters() if p.requires_grad),
             "modules": sum("lora_A" in name for name, _ in lora.named_parameters()),
-            "adapter_vs_base_max_abs_diff": float((self.tensors["lora.logits"] - self.tensors["logits"]).abs().max()),
+            "adapter_vs_base_max_abs_diff": float((adapted.detach() - self.base_logits).abs().max()),
         }
         self.lora = lora
 
@@ -363,10 +391,10 @@ def library_versions() -> dict:
     return {module.__name__: module.__version__ for module in (torch, transformers, tokenizers, peft)}
 
 
-def write_golden(out: Path, seed: int) -> dict:
+def write_golden(out: Path, seed: int, family: Family, compact: bool) -> dict:
     """Compute and write ``out/golden/``; return its notes."""
     torch.set_num_threads(1)  # one summation order
-    golden = Golden(out, seed)
+    golden = Golden(out, seed, family, compact)
     golden.add_tokenizer()
     golden.add_images()
     golden.add_prompt()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write a small random-weight Qwen2-VL / Qwen2.5-VL checkpoint with golden values.
+"""Write a small random-weight checkpoint of a model family with golden values.
 
-The checkpoint directory has the layout of the published Qwen repositories (flat
+The checkpoint directory has the layout of the published repositories (flat
 ``config.json``, ``visual.*`` / ``model.*`` tensor names, byte-level BPE
-``tokenizer.json`` with the Qwen2 pipeline, ``preprocessor_config.json``), but the
+``tokenizer.json`` with the family's pipeline, ``preprocessor_config.json``), but the
 model has between one and about a hundred million parameters and the tokenizer is
 trained here on a generated corpus.  Nothing is downloaded.
 
@@ -12,9 +12,10 @@ Next to the checkpoint the script writes ``golden/``: inputs and the values that
 Hugging Face ``transformers`` and ``peft`` compute from them, so that an independent
 implementation can be tested against numbers instead of against a Python process.
 
-The fixture of the parity tests is written by::
+The fixtures of the parity tests are written by::
 
     python tests/oracle/make_fixture.py --out tests/parity/data/qwen2_5_vl_tiny
+    python tests/oracle/make_fixture.py --size mini --family FAMILY --out tests/parity/data/FAMILY_tiny
 
 Everything depends on ``--seed`` only; the same versions of the libraries (torch 2.11,
 transformers 5.23, peft 0.21) write the same bytes.
@@ -34,135 +35,22 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+from families import FAMILIES, SIZES, Family
 from golden import hub_name, write_golden
 from safetensors.torch import save_file
-from tokenizer import Tokenizer, train_tokenizer, write_json, write_tokenizer
+from tokenizer import train_tokenizer, write_json, write_tokenizer
 
-#: CLIP normalisation constants used by Qwen's image processor.
-IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]
-IMAGE_STD = [0.26862954, 0.26130258, 0.27577711]
-
-#: Dimensions for each ``--size``.  ``vocab`` is the trained BPE size without special tokens.
-SIZES = {
-    "tiny": {
-        "vocab": 1000,
-        "hidden": 128,
-        "layers": 4,
-        "heads": 4,
-        "kv_heads": 2,
-        "intermediate": 256,
-        "mrope_section": [4, 6, 6],
-        "vision_dim": 64,
-        "vision_depth": 4,
-        "vision_heads": 4,
-        "vision_intermediate": 160,
-        "window_size": 56,
-        "fullatt": [1, 3],
-        "min_pixels": 56 * 56,
-        "max_pixels": 28 * 28 * 24,
-    },
-    "small": {
-        "vocab": 4000,
-        "hidden": 768,
-        "layers": 12,
-        "heads": 12,
-        "kv_heads": 4,
-        "intermediate": 2048,
-        "mrope_section": [8, 12, 12],
-        "vision_dim": 384,
-        "vision_depth": 6,
-        "vision_heads": 6,
-        "vision_intermediate": 1024,
-        "window_size": 112,
-        "fullatt": [2, 5],
-        "min_pixels": 56 * 56,
-        "max_pixels": 28 * 28 * 64,
-    },
-}
-
-
-def hub_config(family: str, size: str, tokenizer: Tokenizer, tie: bool, dtype: str) -> dict:
-    """Return ``config.json`` in the flat form of the published repositories."""
-    dims = SIZES[size]
-    token = tokenizer.token_to_id
-    config = {
-        "architectures": [
-            "Qwen2VLForConditionalGeneration" if family == "qwen2_vl" else "Qwen2_5_VLForConditionalGeneration"
-        ],
-        "attention_dropout": 0.0,
-        "bos_token_id": token("<|endoftext|>"),
-        "eos_token_id": token("<|im_end|>"),
-        "vision_start_token_id": token("<|vision_start|>"),
-        "vision_end_token_id": token("<|vision_end|>"),
-        "vision_token_id": token("<|vision_pad|>"),
-        "image_token_id": token("<|image_pad|>"),
-        "video_token_id": token("<|video_pad|>"),
-        "hidden_act": "silu",
-        "hidden_size": dims["hidden"],
-        "initializer_range": 0.02,
-        "intermediate_size": dims["intermediate"],
-        "max_position_embeddings": 32768,
-        "max_window_layers": dims["layers"],
-        "model_type": family,
-        "num_attention_heads": dims["heads"],
-        "num_hidden_layers": dims["layers"],
-        "num_key_value_heads": dims["kv_heads"],
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
-        "sliding_window": 32768,
-        "tie_word_embeddings": tie,
-        "torch_dtype": dtype,
-        "transformers_version": "4.41.2",
-        "use_cache": True,
-        "use_sliding_window": False,
-        "rope_scaling": {"type": "mrope", "mrope_section": dims["mrope_section"]},
-        # Published checkpoints round the embedding table up; these rows never appear in the tokenizer.
-        "vocab_size": math.ceil(tokenizer.get_vocab_size() / 64) * 64,
-    }
-    if family == "qwen2_vl":
-        config["vision_config"] = {
-            "depth": dims["vision_depth"],
-            "embed_dim": dims["vision_dim"],
-            "mlp_ratio": 4,
-            "num_heads": dims["vision_heads"],
-            "in_chans": 3,
-            "hidden_size": dims["hidden"],
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "temporal_patch_size": 2,
-        }
-    else:
-        config["vision_config"] = {
-            "depth": dims["vision_depth"],
-            "hidden_act": "silu",
-            "hidden_size": dims["vision_dim"],
-            "intermediate_size": dims["vision_intermediate"],
-            "num_heads": dims["vision_heads"],
-            "in_chans": 3,
-            "out_hidden_size": dims["hidden"],
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "spatial_patch_size": 14,
-            "window_size": dims["window_size"],
-            "fullatt_block_indexes": dims["fullatt"],
-            "tokens_per_second": 2,
-            "temporal_patch_size": 2,
-        }
-    return config
-
-
-def build_model(out: Path, seed: int):
+def build_model(out: Path, family: Family, seed: int):
     """Build the model that ``out/config.json`` describes and give it seeded weights.
 
     The weights are larger than the usual N(0, 0.02): attention is then far from uniform
     and the logits have a spread of about two, so an error in the rotary embedding, the
     mask or the window order moves the results by much more than rounding does.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(out)
-    model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+    model = family.auto_class().from_config(config, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -224,11 +112,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
-    parser.add_argument("--family", choices=["qwen2_vl", "qwen2_5_vl"], default="qwen2_5_vl")
+    parser.add_argument("--family", choices=sorted(FAMILIES), default="qwen2_5_vl")
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=1, help="number of safetensors files (an index is written if > 1)")
-    parser.add_argument("--tie", choices=["auto", "yes", "no"], default="auto", help="auto: tied for qwen2_vl only")
+    parser.add_argument("--tie", choices=["auto", "yes", "no"], default="auto", help="auto: as published checkpoints of the size are")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="dtype of the stored weights")
     parser.add_argument(
         "--layout",
@@ -244,50 +132,37 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(argv=None) -> int:
     """Write the checkpoint and its golden values."""
     args = parse_args(argv)
-    tie = args.family == "qwen2_vl" if args.tie == "auto" else args.tie == "yes"
-    dims = SIZES[args.size]
+    family = FAMILIES[args.family]
+    tie = family.ties if args.tie == "auto" else args.tie == "yes"
     args.out.mkdir(parents=True, exist_ok=True)
-    processor_class = "Qwen2VLProcessor" if args.family == "qwen2_vl" else "Qwen2_5_VLProcessor"
 
-    tokenizer = train_tokenizer(dims["vocab"], args.seed)
-    write_tokenizer(args.out, tokenizer, args.merges, processor_class)
-    write_json(
-        args.out / "preprocessor_config.json",
-        {
-            "min_pixels": dims["min_pixels"],
-            "max_pixels": dims["max_pixels"],
-            "patch_size": 14,
-            "temporal_patch_size": 2,
-            "merge_size": 2,
-            "image_mean": IMAGE_MEAN,
-            "image_std": IMAGE_STD,
-            "image_processor_type": "Qwen2VLImageProcessor",
-            "processor_class": processor_class,
-        },
-    )
+    tokenizer = train_tokenizer(SIZES[args.size]["vocab"], args.seed, family.style)
+    write_tokenizer(args.out, tokenizer, args.merges, family.processor_class, family.style)
+    if family.has_images:
+        write_json(args.out / "preprocessor_config.json", family.preprocessor_config(args.size))
+    pad = tokenizer.token_to_id(family.style.pad)
     write_json(
         args.out / "generation_config.json",
         {
-            "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
-            "pad_token_id": tokenizer.token_to_id("<|endoftext|>"),
+            "bos_token_id": tokenizer.token_to_id(family.style.bos),
+            "pad_token_id": pad,
             "do_sample": True,
-            "eos_token_id": [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")],
+            "eos_token_id": [tokenizer.token_to_id(family.style.end), pad],
             "repetition_penalty": 1.0,
             "temperature": 1.0,
             "transformers_version": "4.41.2",
         },
     )
-    write_json(args.out / "config.json", hub_config(args.family, args.size, tokenizer, tie, args.dtype))
-    model = build_model(args.out, args.seed)
+    write_json(args.out / "config.json", family.hub_config(args.size, tokenizer, tie, args.dtype))
+    model = build_model(args.out, family, args.seed)
     if args.layout == "v5":
         model.config.save_pretrained(args.out)
     summary = write_weights(args.out, model, tie, args.layout, args.shards, getattr(torch, args.dtype))
     summary["parameters"] = sum(p.numel() for p in model.parameters())
-    summary["vision_parameters"] = sum(p.numel() for p in model.model.visual.parameters())
-    summary["vocab_size"] = model.config.text_config.vocab_size
+    summary["vocab_size"] = model.config.get_text_config().vocab_size
     del model
     if not args.no_golden:
-        notes = write_golden(args.out, args.seed)
+        notes = write_golden(args.out, args.seed, family, compact=args.size == "mini")
         summary["checks"] = {
             "greedy": notes["greedy"],
             "lora": notes["lora"],

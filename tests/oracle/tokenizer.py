@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer of the fixtures: byte-level BPE with the Qwen2 pipeline, trained on the generated corpus."""
+"""The tokenizers of the fixtures: byte-level BPE with a family's pipeline, trained on the generated corpus."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from inputs import build_corpus
@@ -68,6 +69,104 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
+#: The same with Qwen2's messages of text only. Without a system message Qwen3's has none, and it treats reasoning.
+TEXT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if loop.first and message['role'] != 'system' -%}
+{{- '<|im_start|>system\\nYou are a careful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+{{- '<|im_start|>' ~ message['role'] ~ '\\n' ~ message['content'] ~ '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+#: Equal to Qwen3's for messages of text: reasoning of turns before the last question is dropped, the last answer has a block.
+THINKING_TEMPLATE = """\
+{%- set seen = namespace(question=messages | length - 1) -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'user' %}{% set seen.question = loop.index0 %}{% endif -%}
+{%- endfor -%}
+{%- for message in messages -%}
+{%- set content = message['content'] -%}
+{%- set reasoning = '' -%}
+{%- if message['role'] == 'assistant' and '</think>' in content -%}
+{%- set reasoning = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].strip('\\n') -%}
+{%- set content = content.split('</think>')[-1].lstrip('\\n') -%}
+{%- endif -%}
+{%- if message['role'] == 'assistant' and loop.index0 > seen.question and (loop.last or reasoning) -%}
+{%- set content = '<think>\\n' ~ reasoning ~ '\\n</think>\\n\\n' ~ content.lstrip('\\n') -%}
+{%- endif -%}
+{{- '<|im_start|>' ~ message['role'] ~ '\\n' ~ content ~ '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+#: Equal to Llama 3.1's for messages of text.
+LLAMA3_TEMPLATE = """\
+{%- set date = date_string | default('26 Jul 2024') -%}
+{%- set first_is_system = messages[0]['role'] == 'system' -%}
+{{- '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\\n\\n' -}}
+{{- 'Cutting Knowledge Date: December 2023\\nToday Date: ' ~ date ~ '\\n\\n' -}}
+{{- (messages[0]['content'] | trim if first_is_system else '') ~ '<|eot_id|>' -}}
+{%- for message in (messages[1:] if first_is_system else messages) -%}
+{{- '<|start_header_id|>' ~ message['role'] ~ '<|end_header_id|>\\n\\n' -}}
+{{- message['content'] | trim ~ '<|eot_id|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
+{%- endif -%}
+"""
+
+#: The Split pattern of Llama 3's pre-tokenizer: numbers in groups of three digits.
+LLAMA3_REGEX = PRETOKENIZE_REGEX.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+
+
+@dataclass(frozen=True)
+class TokenizerStyle:
+    """What distinguishes the tokenizers of two families: pattern, special tokens, chat template."""
+
+    regex: str
+    special: tuple[str, ...]
+    template: str
+    bos: str
+    end: str
+    pad: str
+    nfc: bool
+    tokenizer_class: str
+    adds_bos: bool = False
+
+
+def chatml(template: str) -> TokenizerStyle:
+    """Return Qwen's style with one of its templates."""
+    return TokenizerStyle(
+        regex=PRETOKENIZE_REGEX,
+        special=tuple(SPECIAL_TOKENS),
+        template=template,
+        bos="<|endoftext|>",
+        end="<|im_end|>",
+        pad="<|endoftext|>",
+        nfc=True,
+        tokenizer_class="Qwen2Tokenizer",
+    )
+
+
+CHATML = {"qwen_vl": chatml(CHAT_TEMPLATE), "qwen2": chatml(TEXT_TEMPLATE), "qwen3": chatml(THINKING_TEMPLATE)}
+
+LLAMA3 = TokenizerStyle(
+    regex=LLAMA3_REGEX,
+    special=("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    template=LLAMA3_TEMPLATE,
+    bos="<|begin_of_text|>",
+    end="<|eot_id|>",
+    pad="<|end_of_text|>",
+    nfc=False,
+    tokenizer_class="PreTrainedTokenizerFast",
+    adds_bos=True,
+)
 
 
 def write_json(path: Path, value, indent: int | None = 2) -> None:
@@ -75,8 +174,8 @@ def write_json(path: Path, value, indent: int | None = 2) -> None:
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def train_tokenizer(vocab_size: int, seed: int) -> Tokenizer:
-    """Train a byte-level BPE tokenizer with the Qwen2 pipeline and Qwen's special tokens."""
+def train_tokenizer(vocab_size: int, seed: int, style: TokenizerStyle = CHATML["qwen_vl"]) -> Tokenizer:
+    """Train a byte-level BPE tokenizer with the pipeline and the special tokens of a style."""
     tokenizer = Tokenizer(
         models.BPE(
             dropout=None,
@@ -87,10 +186,11 @@ def train_tokenizer(vocab_size: int, seed: int) -> Tokenizer:
             byte_fallback=False,
         )
     )
-    tokenizer.normalizer = normalizers.NFC()
+    if style.nfc:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated", invert=False),
+            pre_tokenizers.Split(Regex(style.regex), behavior="isolated", invert=False),
             pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
         ]
     )
@@ -104,11 +204,15 @@ def train_tokenizer(vocab_size: int, seed: int) -> Tokenizer:
         special_tokens=[],
     )
     tokenizer.train_from_iterator(build_corpus(seed), trainer=trainer)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in style.special])
+    if style.adds_bos:
+        bos = (style.bos, tokenizer.token_to_id(style.bos))
+        template = processors.TemplateProcessing(single=f"{style.bos} $A", pair=f"{style.bos} $A $B:1", special_tokens=[bos])
+        tokenizer.post_processor = processors.Sequence([tokenizer.post_processor, template])
     return tokenizer
 
 
-def write_tokenizer(out: Path, tokenizer: Tokenizer, merges_style: str, processor_class: str) -> None:
+def write_tokenizer(out: Path, tokenizer: Tokenizer, merges_style: str, processor_class: str | None, style: TokenizerStyle) -> None:
     """Write tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and the chat template files."""
     data = json.loads(tokenizer.to_str())
     pairs = [m if isinstance(m, list) else m.split(" ") for m in data["model"]["merges"]]
@@ -122,26 +226,26 @@ def write_tokenizer(out: Path, tokenizer: Tokenizer, merges_style: str, processo
         "#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in pairs), encoding="utf-8"
     )
     flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    added = {str(tokenizer.token_to_id(token)): {"content": token, **flags} for token in SPECIAL_TOKENS}
+    added = {str(tokenizer.token_to_id(token)): {"content": token, **flags} for token in style.special}
     write_json(
         out / "tokenizer_config.json",
         {
             "add_prefix_space": False,
             "added_tokens_decoder": added,
-            "additional_special_tokens": SPECIAL_TOKENS[1:],
-            "bos_token": None,
-            "chat_template": CHAT_TEMPLATE,
+            "additional_special_tokens": list(style.special[1:]),
+            "bos_token": style.bos if style.adds_bos else None,
+            "chat_template": style.template,
             "clean_up_tokenization_spaces": False,
-            "eos_token": "<|im_end|>",
+            "eos_token": style.end,
             "errors": "replace",
             "model_max_length": 32768,
-            "pad_token": "<|endoftext|>",
+            "pad_token": style.pad,
             "padding_side": "left",
-            "processor_class": processor_class,
+            **({"processor_class": processor_class} if processor_class else {}),
             "split_special_tokens": False,
-            "tokenizer_class": "Qwen2Tokenizer",
+            "tokenizer_class": style.tokenizer_class,
             "unk_token": None,
         },
     )
-    write_json(out / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    write_json(out / "chat_template.json", {"chat_template": style.template})
 

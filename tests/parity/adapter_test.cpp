@@ -13,28 +13,30 @@
 namespace graft::parity {
 namespace {
 
+class AdapterParity : public Parity {};
+
 struct Adapted {
   std::unique_ptr<model::Model> model;
   std::unique_ptr<adapt::Adapter> adapter;
 };
 
-Adapted open_adapted() {
+Adapted open_adapted(const Fixture& fixture) {
   Adapted out;
-  out.model = open_tiny_model();
-  out.adapter = adapt::Adapter::load(*out.model, tiny_registry(), tiny_directory() / "golden/adapter");
+  out.model = fixture.open();
+  out.adapter = adapt::Adapter::load(*out.model, tiny_registry(), fixture.directory() / "golden/adapter");
   return out;
 }
 
-TEST(AdapterParity, LogitsEqual) {
-  const Adapted adapted = open_adapted();
+TEST_P(AdapterParity, LogitsEqual) {
+  const Adapted adapted = open_adapted(*this);
   const model::Prompt prompt = prepare_question(*adapted.model, question(), "image");
   const at::Tensor logits = logits_of(*adapted.model, prompt, ids_of(golden("completion_ids")));
-  EXPECT_TRUE(is_close(logits, golden("lora.logits")[0], 2e-4));
+  EXPECT_TRUE(are_logits_close(logits, golden("lora.logits")[0], 2e-4));
 }
 
-TEST(AdapterParity, LogprobsAndEveryGradientEqual) {
-  const Adapted adapted = open_adapted();
-  const Single single(*adapted.model);
+TEST_P(AdapterParity, LogprobsAndEveryGradientEqual) {
+  const Adapted adapted = open_adapted(*this);
+  const Single single(*this, *adapted.model);
   const objective::TokenLogprobs scored = objective::completion_logprobs(*adapted.model, single.groups, {});
   EXPECT_TRUE(is_close(scored.logprobs, golden("lora.logprobs"), 2e-4));
 
@@ -53,9 +55,9 @@ TEST(AdapterParity, LogprobsAndEveryGradientEqual) {
 }
 
 // The policy is the adapter, the reference the base model, old log-probabilities are the policy's own.
-TEST(AdapterParity, LossKlAndGradientsOfGrpoEqual) {
-  const Adapted adapted = open_adapted();
-  const Batch batch(*adapted.model);
+TEST_P(AdapterParity, LossKlAndGradientsOfGrpoEqual) {
+  const Adapted adapted = open_adapted(*this);
+  const Batch batch(*this, *adapted.model);
   const nlohmann::json& note = notes().at("grpo");
   objective::LogprobOptions base;
   base.pass.adapters_enabled = false;
@@ -102,6 +104,8 @@ TEST(AdapterParity, LossKlAndGradientsOfGrpoEqual) {
   EXPECT_NEAR(std::sqrt(squares), note.at("gradient_norm").get<double>(),
               1e-4 * note.at("gradient_norm").get<double>());
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, AdapterParity, testing::ValuesIn(all_families()), family_name);
 
 }  // namespace
 }  // namespace graft::parity

@@ -24,7 +24,7 @@ class EditedDirectory {
   EditedDirectory() {
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                              "config.json", "preprocessor_config.json"}) {
-      std::filesystem::copy_file(tiny_directory() / name, directory_ / name);
+      std::filesystem::copy_file(Fixture("qwen2_5_vl").directory() / name, directory_ / name);
     }
   }
 
@@ -183,7 +183,7 @@ TEST(FamilyConfig, PixelLimitsMayStandUnderSize) {
     config["size"] = {{"shortest_edge", 3136}, {"longest_edge", 56 * 56}};
   });
   const auto model = directory.open();
-  const model::Prompt prompt = prepare_question(*model, "?", "image");
+  const model::Prompt prompt = Fixture("qwen2_5_vl").prepare_question(*model, "?", "image");
   EXPECT_LE(prompt.images.at(0).processed_width * prompt.images[0].processed_height, 56 * 56);
 }
 

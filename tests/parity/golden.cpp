@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/parity/golden.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "model/attention.h"
 #include "model/packed_input.h"
-#include "model/safetensors.h"
 
 namespace graft::parity {
 namespace {
+
+constexpr std::string_view kSuffix = "_tiny";
+
+std::filesystem::path data_directory() {
+  return std::filesystem::path(GRAFT_TEST_DATA) / "parity/data";
+}
 
 testing::AssertionResult compare(const at::Tensor& ours, const at::Tensor& theirs, double tolerance,
                                  double scale) {
@@ -24,21 +30,53 @@ testing::AssertionResult compare(const at::Tensor& ours, const at::Tensor& their
 
 }  // namespace
 
-at::Tensor golden(std::string_view name) {
-  static const model::SafetensorsFile file(tiny_directory() / "golden/golden.safetensors");
-  return file.read(name);
+Fixture::Fixture(std::string family)
+    : directory_(data_directory() / (std::move(family) + std::string(kSuffix))),
+      file_(std::make_shared<model::SafetensorsFile>(directory_ / "golden/golden.safetensors")) {
+  std::ifstream(directory_ / "golden/golden.json") >> notes_;
 }
 
-const nlohmann::json& notes() {
-  static const nlohmann::json json = [] {
-    std::ifstream file(tiny_directory() / "golden/golden.json");
-    return nlohmann::json::parse(file);
-  }();
-  return json;
+at::Tensor Fixture::golden(std::string_view name) const {
+  return file_->read(name);
 }
 
-image::Image load(std::string_view name) {
-  return image::load_image(tiny_directory() / "golden" / (std::string(name) + ".png"));
+std::unique_ptr<model::Model> Fixture::open() const {
+  model::OpenOptions options;
+  options.directory = directory_;
+  return model::Model::open(tiny_registry(), options);
+}
+
+image::Image Fixture::load(std::string_view name) const {
+  return image::load_image(directory_ / "golden" / (std::string(name) + ".png"));
+}
+
+model::Prompt Fixture::prepare_question(const model::Model& model, const std::string& asked,
+                                        std::string_view image_name) const {
+  if (!has_images()) return model.prepare({{"user", asked, 0}}, {}, {});
+  const std::vector<model::Message> messages = {{"user", asked, 1}};
+  const std::vector<image::Image> images = {load(image_name)};
+  const std::vector<std::string> names = {std::string(image_name)};
+  return model.prepare(messages, images, names);
+}
+
+std::string Fixture::question() const {
+  return notes().at("batch").at("questions").at(0);
+}
+
+std::vector<std::string> all_families() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(data_directory())) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(kSuffix)) names.push_back(name.substr(0, name.size() - kSuffix.size()));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> image_families() {
+  std::vector<std::string> names = all_families();
+  std::erase_if(names, [](const std::string& name) { return !Fixture(name).has_images(); });
+  return names;
 }
 
 std::vector<model::Message> messages_of(const nlohmann::json& messages) {
@@ -62,15 +100,8 @@ std::vector<model::Message> messages_of(const nlohmann::json& messages) {
   return out;
 }
 
-model::Prompt prepare_question(const model::Model& model, const std::string& question,
-                               std::string_view image_name) {
-  const std::vector<model::Message> messages = {{"user", question, 1}};
-  const std::vector<image::Image> images = {load(image_name)};
-  const std::vector<std::string> names = {std::string(image_name)};
-  return model.prepare(messages, images, names);
-}
-
 at::Tensor image_values(const model::Model& model, const model::Prompt& prompt) {
+  if (prompt.images.empty()) return {};
   std::vector<const model::PreparedImage*> images;
   for (const model::PreparedImage& image : prompt.images) images.push_back(&image);
   return model.encode_images(images, {});
@@ -80,7 +111,7 @@ at::Tensor logits_of(const model::Model& model, const model::Prompt& prompt,
                      const std::vector<std::int64_t>& completion) {
   model::PackedSequences sequences;
   sequences.prompt = &prompt;
-  if (!prompt.images.empty()) sequences.image_values = image_values(model, prompt);
+  sequences.image_values = image_values(model, prompt);
   if (!completion.empty()) sequences.completions.emplace_back(completion);
   const std::vector<model::PackedSequences> groups = {sequences};
   const at::Tensor hidden = model.decode(model::pack_input(groups, model.position_rank()),
@@ -88,23 +119,19 @@ at::Tensor logits_of(const model::Model& model, const model::Prompt& prompt,
   return model.head(hidden, {});
 }
 
-std::string question() {
-  return notes().at("prompt").at("messages").at(0).at("content").at(1).at("text");
-}
-
-Single::Single(const model::Model& model)
-    : prompt(prepare_question(model, question(), "image")),
-      completion(ids_of(golden("completion_ids"))),
+Single::Single(const Fixture& fixture, const model::Model& model)
+    : prompt(fixture.prepare_question(model, fixture.question(), "image")),
+      completion(ids_of(fixture.golden("completion_ids"))),
       groups(1) {
   groups[0].prompt = &prompt;
   groups[0].image_values = image_values(model, prompt);
   groups[0].completions.emplace_back(completion);
 }
 
-Batch::Batch(const model::Model& model) : groups(2) {
-  const nlohmann::json& note = notes().at("batch");
-  prompts.push_back(prepare_question(model, note.at("questions").at(0), "image"));
-  prompts.push_back(prepare_question(model, note.at("questions").at(1), "image_resize"));
+Batch::Batch(const Fixture& fixture, const model::Model& model) : groups(2) {
+  const nlohmann::json& note = fixture.notes().at("batch");
+  prompts.push_back(fixture.prepare_question(model, note.at("questions").at(0), "image"));
+  prompts.push_back(fixture.prepare_question(model, note.at("questions").at(1), "image_resize"));
   for (const std::string text : note.at("completions")) completions.push_back(model.tokenizer().encode(text));
   for (std::size_t g = 0; g < groups.size(); ++g) {
     groups[g].prompt = &prompts[g];
@@ -120,6 +147,12 @@ std::vector<std::int64_t> ids_of(const at::Tensor& ids) {
 
 testing::AssertionResult is_close(const at::Tensor& ours, const at::Tensor& theirs, double tolerance) {
   return compare(ours, theirs, tolerance, 1.0);
+}
+
+testing::AssertionResult are_logits_close(const at::Tensor& ours, const at::Tensor& theirs,
+                                          double tolerance) {
+  const std::int64_t rows = theirs.size(0);
+  return compare(ours.slice(0, ours.size(0) - rows), theirs, tolerance, 1.0);
 }
 
 testing::AssertionResult is_close_relative(const at::Tensor& ours, const at::Tensor& theirs,

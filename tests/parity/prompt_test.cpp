@@ -9,8 +9,23 @@
 namespace graft::parity {
 namespace {
 
-TEST(PromptParity, TokenIdsEqual) {
-  const auto model = open_tiny_model();
+class PromptParity : public Parity {};
+class ImageParity : public Parity {};
+class TextParity : public Parity {};
+
+// Without the dimension of the batch, which has one row.
+at::Tensor position_rows(const at::Tensor& positions) {
+  return positions.dim() == 3 ? positions.squeeze(1) : positions;
+}
+
+std::vector<std::string> text_families() {
+  std::vector<std::string> names = all_families();
+  std::erase_if(names, [](const std::string& name) { return Fixture(name).has_images(); });
+  return names;
+}
+
+TEST_P(PromptParity, TokenIdsEqual) {
+  const auto model = open();
   for (const nlohmann::json& entry : notes().at("tokenizer")) {
     const std::string text = entry.at("text");
     const std::vector<std::int64_t> ids = model->tokenizer().encode(text);
@@ -21,34 +36,34 @@ TEST(PromptParity, TokenIdsEqual) {
   }
 }
 
-TEST(PromptParity, ConversationsRenderAsTheChatTemplateDoes) {
-  const auto model = open_tiny_model();
+TEST_P(PromptParity, ConversationsRenderAsTheChatTemplateDoes) {
+  const auto model = open();
   for (const nlohmann::json& entry : notes().at("chat_cases")) {
     EXPECT_EQ(model->render(messages_of(entry.at("messages")), entry.at("add_generation_prompt")),
               entry.at("rendered").get<std::string>());
   }
 }
 
-TEST(PromptParity, PixelValuesAndGridEqualWithoutResize) {
-  const auto model = open_tiny_model();
+TEST_P(ImageParity, PixelValuesAndGridEqualWithoutResize) {
+  const auto model = open();
   const model::Prompt prompt = prepare_question(*model, "?", "image");
   EXPECT_TRUE(is_close(prompt.images.at(0).values, golden("image.pixel_values"), 1e-5));
   const std::vector<std::int64_t> grid(prompt.images[0].grid.begin(), prompt.images[0].grid.end());
   EXPECT_EQ(grid, ids_of(golden("image.image_grid_thw")));
 }
 
-TEST(PromptParity, PixelValuesAndGridEqualWithResize) {
-  const auto model = open_tiny_model();
+TEST_P(ImageParity, PixelValuesAndGridEqualWithResize) {
+  const auto model = open();
   const model::Prompt prompt = prepare_question(*model, "?", "image_resize");
   EXPECT_TRUE(is_close(prompt.images.at(0).values, golden("image_resize.pixel_values"), 1e-5));
   const std::vector<std::int64_t> grid(prompt.images[0].grid.begin(), prompt.images[0].grid.end());
   EXPECT_EQ(grid, ids_of(golden("image_resize.image_grid_thw")));
 }
 
-TEST(PromptParity, ImagesOfEverySizeAreResizedAlike) {
+TEST_P(ImageParity, ImagesOfEverySizeAreResizedAlike) {
   for (const nlohmann::json& entry : notes().at("smart_resize")) {
     model::OpenOptions options;
-    options.directory = tiny_directory();
+    options.directory = directory();
     options.min_pixels = entry.at("min_pixels");
     options.max_pixels = entry.at("max_pixels");
     const auto model = model::Model::open(tiny_registry(), options);
@@ -66,8 +81,8 @@ TEST(PromptParity, ImagesOfEverySizeAreResizedAlike) {
   }
 }
 
-TEST(PromptParity, AnImageTwoHundredTimesAsLongAsWideIsRefused) {
-  const auto model = open_tiny_model();
+TEST_P(ImageParity, AnImageTwoHundredTimesAsLongAsWideIsRefused) {
+  const auto model = open();
   image::Image image;
   image.height = 2;
   image.width = 402;
@@ -81,25 +96,22 @@ TEST(PromptParity, AnImageTwoHundredTimesAsLongAsWideIsRefused) {
   EXPECT_TRUE(test::contains(message, "absolute aspect ratio must be smaller than 200, got 201.0"));
 }
 
-TEST(PromptParity, IdsAndPositionsOfAPromptEqual) {
-  const auto model = open_tiny_model();
+TEST_P(PromptParity, IdsAndPositionsOfAPromptEqual) {
+  const auto model = open();
   const nlohmann::json& note = notes().at("prompt");
-  const std::vector<model::Message> messages = messages_of(note.at("messages"));
-  const std::vector<image::Image> images = {load("image")};
-  const std::vector<std::string> names = {"image.png"};
-  const model::Prompt prompt = model->prepare(messages, images, names);
+  const model::Prompt prompt = prepare_question(*model, question(), "image");
   EXPECT_EQ(prompt.text, note.at("rendered").get<std::string>());
   EXPECT_EQ(prompt.ids, ids_of(golden("prompt.input_ids")));
 
-  const at::Tensor positions = golden("position_ids").squeeze(1);  // [3, prompt and completion]
+  const at::Tensor positions = position_rows(golden("position_ids"));  // [3 or 1, prompt and completion]
   const auto n = static_cast<std::int64_t>(prompt.ids.size());
   EXPECT_TRUE(prompt.positions.equal(positions.slice(1, 0, n)));
   EXPECT_EQ(prompt.next_position, positions[0][n].item<std::int64_t>());
   EXPECT_EQ(prompt.next_position - n, golden("rope_deltas").item<std::int64_t>());
 }
 
-TEST(PromptParity, IdsAndPositionsOfTwoImagesEqual) {
-  const auto model = open_tiny_model();
+TEST_P(ImageParity, IdsAndPositionsOfTwoImagesEqual) {
+  const auto model = open();
   const nlohmann::json& note = notes().at("two_images");
   const std::vector<model::Message> messages = messages_of(note.at("messages"));
   const std::vector<image::Image> images = {load("image"), load("image_resize")};
@@ -107,11 +119,11 @@ TEST(PromptParity, IdsAndPositionsOfTwoImagesEqual) {
   const model::Prompt prompt = model->prepare(messages, images, names);
   EXPECT_EQ(prompt.text, note.at("rendered").get<std::string>());
   EXPECT_EQ(prompt.ids, ids_of(golden("two_images.input_ids")));
-  EXPECT_TRUE(prompt.positions.equal(golden("two_images.position_ids").squeeze(1)));
+  EXPECT_TRUE(prompt.positions.equal(position_rows(golden("two_images.position_ids"))));
 }
 
-TEST(PromptParity, AMissingImageIsAnError) {
-  const auto model = open_tiny_model();
+TEST_P(ImageParity, AMissingImageIsAnError) {
+  const auto model = open();
   const std::vector<model::Message> messages = {{"user", "<image> and <image>", 2}};
   const std::vector<image::Image> images = {load("image")};
   const std::vector<std::string> names = {"image.png"};
@@ -120,6 +132,22 @@ TEST(PromptParity, AMissingImageIsAnError) {
   EXPECT_TRUE(test::contains(message, "2 images"));
   EXPECT_TRUE(test::contains(message, "1 were given"));
 }
+
+TEST_P(TextParity, AnImageIsRefusedByName) {
+  const auto model = open();
+  image::Image image;
+  image.height = image.width = 28;
+  image.rgb.assign(3 * 28 * 28, 0);
+  const std::vector<model::Message> messages = {{"user", "?", 1}};
+  const std::vector<image::Image> images = {image};
+  const std::string message =
+      test::message_of<support::UserError>([&] { static_cast<void>(model->prepare(messages, images, {})); });
+  EXPECT_TRUE(test::contains(message, "model family " + GetParam() + " takes text only"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, PromptParity, testing::ValuesIn(all_families()), family_name);
+INSTANTIATE_TEST_SUITE_P(Families, ImageParity, testing::ValuesIn(image_families()), family_name);
+INSTANTIATE_TEST_SUITE_P(Families, TextParity, testing::ValuesIn(text_families()), family_name);
 
 }  // namespace
 }  // namespace graft::parity

@@ -61,7 +61,7 @@ TEST(TokenizerJson, OtherPipelinesAreNotSupported) {
   EXPECT_PRED2(starts_with, changed_error([](json& data) { data["decoder"] = nullptr; }),
                ": decoder is null");
   EXPECT_PRED2(starts_with, changed_error([](json& data) {
-                 data["post_processor"] = {{"type", "TemplateProcessing"}};
+                 data["post_processor"] = {{"type", "BertProcessing"}};
                }),
                ": post_processor is");
 }

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model families of the fixtures: how their published directories look, at small sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizer import CHATML, LLAMA3, TokenizerStyle, Tokenizer
+
+#: Dimensions for each ``--size``.  ``vocab`` is the trained BPE size without special tokens.
+SIZES = {
+    # As small as a committed fixture can be: heads of several sizes, grouped queries, two layers.
+    "mini": {
+        "vocab": 400,
+        "hidden": 64,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "intermediate": 128,
+        "mrope_section": [2, 3, 3],
+        "vision_dim": 32,
+        "vision_depth": 2,
+        "vision_heads": 2,
+        "vision_intermediate": 80,
+        "window_size": 56,
+        "fullatt": [1],
+        "min_pixels": 28 * 28,
+        "max_pixels": 28 * 28 * 8,
+    },
+    "tiny": {
+        "vocab": 1000,
+        "hidden": 128,
+        "layers": 4,
+        "heads": 4,
+        "kv_heads": 2,
+        "intermediate": 256,
+        "mrope_section": [4, 6, 6],
+        "vision_dim": 64,
+        "vision_depth": 4,
+        "vision_heads": 4,
+        "vision_intermediate": 160,
+        "window_size": 56,
+        "fullatt": [1, 3],
+        "min_pixels": 56 * 56,
+        "max_pixels": 28 * 28 * 24,
+    },
+    "small": {
+        "vocab": 4000,
+        "hidden": 768,
+        "layers": 12,
+        "heads": 12,
+        "kv_heads": 4,
+        "intermediate": 2048,
+        "mrope_section": [8, 12, 12],
+        "vision_dim": 384,
+        "vision_depth": 6,
+        "vision_heads": 6,
+        "vision_intermediate": 1024,
+        "window_size": 112,
+        "fullatt": [2, 5],
+        "min_pixels": 56 * 56,
+        "max_pixels": 28 * 28 * 64,
+    },
+}
+
+#: CLIP normalisation constants used by Qwen's image processor.
+IMAGE_MEAN = [0.48145466, 0.4578275, 0.40821073]
+IMAGE_STD = [0.26862954, 0.26130258, 0.27577711]
+
+
+def common_config(dims: dict, tokenizer: Tokenizer, style: TokenizerStyle, tie: bool, dtype: str) -> dict:
+    """Return what every flat ``config.json`` has."""
+    return {
+        "attention_dropout": 0.0,
+        "bos_token_id": tokenizer.token_to_id(style.bos),
+        "eos_token_id": tokenizer.token_to_id(style.end),
+        "hidden_act": "silu",
+        "hidden_size": dims["hidden"],
+        "initializer_range": 0.02,
+        "intermediate_size": dims["intermediate"],
+        "max_position_embeddings": 32768,
+        "num_attention_heads": dims["heads"],
+        "num_hidden_layers": dims["layers"],
+        "num_key_value_heads": dims["kv_heads"],
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": tie,
+        "torch_dtype": dtype,
+        "transformers_version": "4.41.2",
+        "use_cache": True,
+        # Published checkpoints round the embedding table up; these rows never appear in the tokenizer.
+        "vocab_size": math.ceil(tokenizer.get_vocab_size() / 64) * 64,
+    }
+
+
+def qwen_windows(dims: dict) -> dict:
+    """Return the keys of sliding windows, which the published files switch off."""
+    return {"max_window_layers": dims["layers"], "sliding_window": 32768, "use_sliding_window": False}
+
+
+def qwen2_part(dims: dict, _tokenizer: Tokenizer) -> dict:
+    """Qwen2: biased queries, keys and values."""
+    return {"architectures": ["Qwen2ForCausalLM"], **qwen_windows(dims)}
+
+
+def qwen3_part(dims: dict, _tokenizer: Tokenizer) -> dict:
+    """Qwen3: normalised queries and keys, heads wider than the hidden size divided among them."""
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "head_dim": 2 * dims["hidden"] // dims["heads"],
+        **qwen_windows(dims),
+    }
+
+
+def llama_part(dims: dict, _tokenizer: Tokenizer) -> dict:
+    """Llama 3.1: scaled rotary frequencies, with all three ranges of wavelengths in a small head."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "head_dim": dims["hidden"] // dims["heads"],
+        "mlp_bias": False,
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 256,
+            "rope_type": "llama3",
+        },
+    }
+
+
+def qwen_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """What the Qwen families with images share."""
+    token = tokenizer.token_to_id
+    return {
+        "vision_start_token_id": token("<|vision_start|>"),
+        "vision_end_token_id": token("<|vision_end|>"),
+        "vision_token_id": token("<|vision_pad|>"),
+        "image_token_id": token("<|image_pad|>"),
+        "video_token_id": token("<|video_pad|>"),
+        **qwen_windows(dims),
+        "rope_scaling": {"type": "mrope", "mrope_section": dims["mrope_section"]},
+    }
+
+
+def qwen2_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """Qwen2-VL: vision blocks with LayerNorm and attention over the whole image."""
+    return {
+        "architectures": ["Qwen2VLForConditionalGeneration"],
+        **qwen_vl_part(dims, tokenizer),
+        "vision_config": {
+            "depth": dims["vision_depth"],
+            "embed_dim": dims["vision_dim"],
+            "mlp_ratio": 4,
+            "num_heads": dims["vision_heads"],
+            "in_chans": 3,
+            "hidden_size": dims["hidden"],
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": 14,
+            "temporal_patch_size": 2,
+        },
+    }
+
+
+def qwen2_5_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """Qwen2.5-VL: vision blocks with RMSNorm and attention in windows."""
+    return {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        **qwen_vl_part(dims, tokenizer),
+        "vision_config": {
+            "depth": dims["vision_depth"],
+            "hidden_act": "silu",
+            "hidden_size": dims["vision_dim"],
+            "intermediate_size": dims["vision_intermediate"],
+            "num_heads": dims["vision_heads"],
+            "in_chans": 3,
+            "out_hidden_size": dims["hidden"],
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "spatial_patch_size": 14,
+            "window_size": dims["window_size"],
+            "fullatt_block_indexes": dims["fullatt"],
+            "tokens_per_second": 2,
+            "temporal_patch_size": 2,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family: its part of ``config.json``, its tokenizer, and what transformers loads it with."""
+
+    name: str
+    part: object
+    style: TokenizerStyle
+    has_images: bool
+    processor_class: str | None = None
+    ties: bool = False  # as most published checkpoints of this size do
+
+    @property
+    def end(self) -> str:
+        """The token that ends a turn."""
+        return self.style.end
+
+    def auto_class(self):
+        """The class of transformers that loads the model."""
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+        return AutoModelForImageTextToText if self.has_images else AutoModelForCausalLM
+
+    def load_processor(self, path: Path):
+        """The processor, or the tokenizer alone."""
+        from transformers import AutoProcessor, AutoTokenizer
+
+        return (AutoProcessor if self.has_images else AutoTokenizer).from_pretrained(path)
+
+    def hub_config(self, size: str, tokenizer: Tokenizer, tie: bool, dtype: str) -> dict:
+        """Return ``config.json`` in the flat form of the published repositories."""
+        dims = SIZES[size]
+        config = common_config(dims, tokenizer, self.style, tie, dtype)
+        return {**config, "model_type": self.name, **self.part(dims, tokenizer)}
+
+    def preprocessor_config(self, size: str) -> dict:
+        """Return ``preprocessor_config.json``."""
+        dims = SIZES[size]
+        return {
+            "min_pixels": dims["min_pixels"],
+            "max_pixels": dims["max_pixels"],
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
+            "image_mean": IMAGE_MEAN,
+            "image_std": IMAGE_STD,
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": self.processor_class,
+        }
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("qwen2", qwen2_part, CHATML["qwen2"], has_images=False),
+        Family("qwen3", qwen3_part, CHATML["qwen3"], has_images=False, ties=True),
+        Family("llama", llama_part, LLAMA3, has_images=False),
+        Family("qwen2_vl", qwen2_vl_part, CHATML["qwen_vl"], True, "Qwen2VLProcessor", ties=True),
+        Family("qwen2_5_vl", qwen2_5_vl_part, CHATML["qwen_vl"], True, "Qwen2_5_VLProcessor"),
+    )
+}

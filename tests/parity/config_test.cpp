@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the family accepts as config.json and preprocessor_config.json, and what it says about the rest.
+// What the families accept as config.json, preprocessor_config.json and chat template, and what they say about the rest.
 #include <graft/checkpoint_policy.h>
 #include <gtest/gtest.h>
 
@@ -21,10 +21,12 @@ using nlohmann::json;
 // A directory with the fixture's tokenizer and edited configurations.
 class EditedDirectory {
  public:
-  EditedDirectory() {
+  explicit EditedDirectory(const std::string& family = "qwen2_5_vl") {
+    const std::filesystem::path source = Fixture(family).directory();
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
                              "config.json", "preprocessor_config.json"}) {
-      std::filesystem::copy_file(Fixture("qwen2_5_vl").directory() / name, directory_ / name);
+      if (std::filesystem::exists(source / name))
+        std::filesystem::copy_file(source / name, directory_ / name);
     }
   }
 
@@ -35,9 +37,10 @@ class EditedDirectory {
     std::ofstream(directory_ / name) << content;
   }
 
-  [[nodiscard]] std::unique_ptr<model::Model> open() const {
+  [[nodiscard]] std::unique_ptr<model::Model> open(const std::string& family_params = "{}") const {
     model::OpenOptions options;
     options.directory = directory_.path();
+    options.family_params = family_params;
     options.random_init = true;
     return model::Model::open(tiny_registry(), options);
   }
@@ -47,8 +50,9 @@ class EditedDirectory {
 };
 
 // The message that opening the directory gives after a change.
-std::string failure_of(const char* file, const std::function<void(json&)>& change) {
-  const EditedDirectory directory;
+std::string failure_of(const char* file, const std::function<void(json&)>& change,
+                       const std::string& family = "qwen2_5_vl") {
+  const EditedDirectory directory(family);
   directory.edit(file, change);
   return test::message_of<support::UserError>([&] { static_cast<void>(directory.open()); });
 }
@@ -185,6 +189,82 @@ TEST(FamilyConfig, PixelLimitsMayStandUnderSize) {
   const auto model = directory.open();
   const model::Prompt prompt = Fixture("qwen2_5_vl").prepare_question(*model, "?", "image");
   EXPECT_LE(prompt.images.at(0).processed_width * prompt.images[0].processed_height, 56 * 56);
+}
+
+// ---- families of text -------------------------------------------------------------------------------------
+
+std::string rendered(const model::Model& model) {
+  return model.render({{"user", "hi", 0}}, true);
+}
+
+TEST(TextFamilyConfig, RopeScalingsThatAreNotOfferedAreRefusedByName) {
+  for (const char* type : {"linear", "dynamic", "yarn", "longrope"}) {
+    const auto change = [&](json& config) { config["rope_scaling"] = {{"type", type}, {"factor", 2.0}}; };
+    for (const char* family : {"qwen2", "qwen3", "llama"})
+      expect_mentions(failure_of("config.json", change, family), {"rope_type", type, "llama3"});
+  }
+  expect_mentions(
+      failure_of(
+          "config.json", [](json& config) { config["rope_scaling"].erase("low_freq_factor"); }, "llama"),
+      {"rope_scaling", "low_freq_factor", "missing"});
+}
+
+TEST(TextFamilyConfig, SlidingWindowsInLayerTypesAreRefused) {
+  const auto change = [](json& config) { config["layer_types"] = {"full_attention", "sliding_attention"}; };
+  expect_mentions(failure_of("config.json", change, "qwen3"), {"layer_types", "sliding_attention"});
+}
+
+TEST(TextFamilyConfig, BiasesOfLlamaAreDeclaredAsTheConfigurationSays) {
+  const EditedDirectory directory("llama");
+  const std::size_t without = directory.open()->params().size();
+  directory.edit("config.json", [](json& config) { config["attention_bias"] = true; });
+  EXPECT_EQ(directory.open()->params().size(), without + 2 * 4);
+  directory.edit("config.json", [](json& config) { config["mlp_bias"] = true; });
+  EXPECT_EQ(directory.open()->params().size(), without + 2 * 7);
+}
+
+TEST(TextFamilyConfig, AnArchitectureStandsInForAMissingModelType) {
+  const EditedDirectory directory("qwen3");
+  directory.edit("config.json", [](json& config) { config.erase("model_type"); });
+  EXPECT_EQ(directory.open()->family(), "qwen3");
+}
+
+TEST(TextFamilyConfig, TheDefaultSystemMessageIsTheTemplates) {
+  const EditedDirectory directory("qwen2");
+  const auto with_template = [&](const json& text) {
+    directory.edit("tokenizer_config.json", [&](json& config) { config["chat_template"] = text; });
+    return rendered(*directory.open());
+  };
+  const std::string turn = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
+  EXPECT_EQ(with_template("{{ '<|im_start|>system\\nYou are Q.<|im_end|>\\n' }}"),
+            "<|im_start|>system\nYou are Q.<|im_end|>\n" + turn);
+  EXPECT_EQ(with_template("{{ '<|im_start|>' + role }}"), turn);
+  EXPECT_EQ(with_template(nullptr), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + turn);
+}
+
+TEST(TextFamilyConfig, AModelOfLlamasArchitectureMayHaveChatMl) {
+  const EditedDirectory directory("llama");
+  directory.edit("tokenizer_config.json",
+                 [](json& config) { config["chat_template"] = "{{ '<|im_start|>' + role }}"; });
+  EXPECT_EQ(rendered(*directory.open()), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+}
+
+TEST(TextFamilyConfig, TheDateOfLlamasPromptsIsAParameter) {
+  const EditedDirectory directory("llama");
+  EXPECT_TRUE(test::contains(rendered(*directory.open()), "Today Date: 26 Jul 2024\n"));
+  EXPECT_TRUE(
+      test::contains(rendered(*directory.open(R"({"date": "1 Jan 2025"})")), "Today Date: 1 Jan 2025\n"));
+  directory.edit("tokenizer_config.json",
+                 [](json& config) { config["chat_template"] = "{{ '<|start_header_id|>' + role }}"; });
+  EXPECT_EQ(rendered(*directory.open()),
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+}
+
+TEST(TextFamilyConfig, AnotherChatTemplateIsRefused) {
+  const auto change = [](json& config) { config["chat_template"] = "[INST] {{ content }} [/INST]"; };
+  expect_mentions(failure_of("tokenizer_config.json", change, "llama"),
+                  {"chat template", "ChatML", "Llama 3"});
 }
 
 }  // namespace

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Qwen2-VL (Wang et al. 2024, arXiv:2409.12191), with the arithmetic of transformers' Qwen2VLForConditionalGeneration: a
+// vision transformer with LayerNorm, quick GELU and attention over the whole image before the decoder.
+#include <vector>
+
+#include "common/layers.h"
+#include "common/qwen_vl.h"
+
+namespace {
+
+using graft::Exec;
+using graft::PixelsList;
+using graft::Tensor;
+using graft::TensorList;
+
+constexpr double kNormEps = 1e-6;
+
+families::VisionConfig read_vision(const families::Section& vision, std::int64_t text_width) {
+  families::VisionConfig out;
+  out.hidden_size = vision.count("embed_dim", 1280);
+  out.intermediate_size = out.hidden_size * vision.count("mlp_ratio", 4);
+  families::read_vision_basics(vision, out);
+  const std::int64_t width = vision.integer("hidden_size", text_width);  // of the merger's output
+  vision.require(width == text_width, "hidden_size",
+                 "is " + std::to_string(width) + ", expected the decoder's " + std::to_string(text_width));
+  vision.expect("hidden_act", "quick_gelu");
+  return out;
+}
+
+class Qwen2Vl final : public families::QwenVlFamily {
+ public:
+  static constexpr auto name = "qwen2_vl";
+  static constexpr auto summary = "Qwen2-VL: images and text, M-RoPE, vision encoder with full attention";
+  static bool probe(const graft::Json& config) {
+    return families::is_config_of(config, name, "Qwen2VLForConditionalGeneration");
+  }
+
+  void open(const graft::FamilyFiles& files) override;
+  Tensor encode_images(const Exec& exec, const PixelsList& images) const override;
+
+ private:
+  struct Block {
+    std::uint32_t segment;
+    families::LayerNorm norm1, norm2;
+    families::VisionAttention attn;
+    std::uint32_t fc1, fc2;
+  };
+  void declare_vision(const families::Module& visual, std::int64_t text_width);
+  [[nodiscard]] Block declare_block(const families::Module& visual, std::int64_t index) const;
+
+  // Segment body; the tag is the index of the block.
+  Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+
+  families::VisionConfig vision_;
+  std::uint32_t patch_embed_ = 0;
+  std::vector<Block> blocks_;
+  families::LayerNorm merger_norm_{};
+  families::PatchMerger merger_{};
+  Tensor frequencies_;  // float32 [head_dim / 4], of the encoder's rotary embedding
+};
+
+void Qwen2Vl::open(const graft::FamilyFiles& files) {
+  const families::ConfigFile config(files);
+  const families::Section root = config.root();
+  families::TextConfig defaults;
+  defaults.has_qkv_bias = true;
+  defaults.rms_norm_eps = 1e-5;
+  defaults.rope.theta = 1e6;
+  defaults.rope.mrope_section = {16, 24, 24};
+  const families::TextConfig text = families::read_text_config(root, defaults);
+  vision_ = read_vision(families::vision_section(root), text.hidden_size);
+  open_image_tokens(root, files);
+  open_preprocessor(files, {}, vision_);
+  open_decoder(text, families::language_module(declare));
+  declare_vision(families::visual_module(declare), text.hidden_size);
+  frequencies_ = families::rotary_frequencies(vision_.rope_theta, vision_.head_dim() / 2);
+  declare.grounding_space = GRAFT_SPACE_PER_MILLE;
+  declare.grounding_format =
+      "box tokens with corners in thousandths of the image's width and height, "
+      "<|object_ref_start|>…<|object_ref_end|><|box_start|>(x1,y1),(x2,y2)<|box_end|>";
+}
+
+void Qwen2Vl::declare_vision(const families::Module& visual, std::int64_t text_width) {
+  patch_embed_ = families::declare_patch_embed(visual, vision_);
+  for (std::int64_t i = 0; i < vision_.depth; ++i) blocks_.push_back(declare_block(visual, i));
+  const families::Module merger = visual.child("merger").as(GRAFT_COMPONENT_PROJECTOR);
+  merger_norm_ = families::LayerNorm::declare(merger, "ln_q", vision_.hidden_size);
+  merger_ = families::PatchMerger::declare(merger, vision_, text_width, "mlp.0", "mlp.2");
+}
+
+Qwen2Vl::Block Qwen2Vl::declare_block(const families::Module& visual, std::int64_t index) const {
+  const families::Module block = visual.child("blocks." + std::to_string(index));
+  const families::Module mlp = block.child("mlp");
+  const std::int64_t width = vision_.hidden_size, intermediate = vision_.intermediate_size;
+
+  Block parts{};
+  parts.norm1 = families::LayerNorm::declare(block, "norm1", width);
+  parts.norm2 = families::LayerNorm::declare(block, "norm2", width);
+  parts.attn = families::VisionAttention::declare(block.child("attn"), width);
+  parts.fc1 = mlp.linear("fc1", intermediate, width, true);
+  parts.fc2 = mlp.linear("fc2", width, intermediate, true);
+  parts.segment = visual.declare().segment(
+      "vision.blocks." + std::to_string(index), -1, GRAFT_COMPONENT_VISION,
+      families::both(families::attention_cost(width, width, width), families::mlp_cost(width, intermediate)));
+  return parts;
+}
+
+Tensor Qwen2Vl::encode_images(const Exec& exec, const PixelsList& images) const {
+  if (images.size() == 0) throw graft::Error("encode_images was called without images");
+  families::PatchGrid grid;
+  for (std::uint32_t i = 0; i < images.size(); ++i) grid.add_image(images[i], vision_.merge_size);
+
+  Tensor hidden = families::embed_patches(exec, images, patch_embed_);  // [P, D]
+  const families::Rotation rotation = families::patch_rotation(grid, frequencies_, hidden);
+  const Tensor image_ends = Tensor::from(grid.image_ends);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    hidden = exec.segment<&Qwen2Vl::block>(blocks_[i].segment, i,
+                                           {hidden, rotation.cos, rotation.sin, image_ends});
+  }
+  return merger_(exec, merger_norm_(exec, hidden, kNormEps));  // [P / m², text width]
+}
+
+// in: hidden [P, D], cos, sin, block ends
+Tensor Qwen2Vl::block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+  const Block& parts = blocks_[index];
+  const Tensor hidden = in[0];
+  const Tensor normed = parts.norm1(exec, hidden, kNormEps);
+  const Tensor residual = hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
+  const Tensor x = parts.norm2(exec, residual, kNormEps);
+  return residual + exec.linear(parts.fc2, families::quick_gelu(exec.linear(parts.fc1, x)));
+}
+
+}  // namespace
+
+GRAFT_PLUGIN(Qwen2Vl);

@@ -73,6 +73,10 @@ class Checker {
     const Site& head = out.sites[out.head_site];
     require(head.out_features == out.vocab_size && head.in_features == out.hidden_size, "vocab_size",
             out.vocab_size);
+    const bool is_wide =
+        GRAFT_HAS(&desc_, graft_family_desc, image_value_size) && desc_.image_value_size != 0;
+    out.image_value_size = is_wide ? desc_.image_value_size : desc_.hidden_size;
+    require(out.image_value_size > 0, "image_value_size", out.image_value_size);
     out.n_attention_layers = desc_.n_attention_layers;
     out.position_rank = desc_.position_rank;
     out.image_token_ids.assign(desc_.image_token_ids, desc_.image_token_ids + desc_.n_image_token_ids);

@@ -30,6 +30,7 @@ struct Declarations {
   std::uint32_t head_site = 0;
   std::int64_t vocab_size = 0;
   std::int64_t hidden_size = 0;
+  std::int64_t image_value_size = 0;  // columns of image features
   std::uint32_t n_attention_layers = 0;
   std::uint32_t position_rank = 1;
   std::vector<std::int64_t> image_token_ids;

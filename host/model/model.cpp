@@ -180,9 +180,9 @@ at::Tensor Model::encode_images(std::span<const PreparedImage* const> images,
   });
   at::Tensor features = take(out);
   if (!features.defined() || features.dim() != 2 || features.size(0) != pixels.tokens() ||
-      features.size(1) != hidden_size()) {
+      features.size(1) != core_->declared.image_value_size) {
     throw support::PluginError(cat("model_family ", family(), ": encode_images did not give [",
-                                   pixels.tokens(), ", ", hidden_size(), "] features"));
+                                   pixels.tokens(), ", ", core_->declared.image_value_size, "] features"));
   }
   return features;
 }

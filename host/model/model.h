@@ -78,7 +78,7 @@ struct Message {
 struct DecoderInput {
   at::Tensor ids;           // int64 [T]
   at::Tensor positions;     // int64 [position_rank, T]
-  at::Tensor image_values;  // [N, D], undefined if none
+  at::Tensor image_values;  // [N, the family's image_value_size], undefined if none
   at::Tensor image_rows;    // int64 [N], undefined if none
 };
 
@@ -138,7 +138,7 @@ class Model {
   // Chat template alone.
   [[nodiscard]] std::string render(const std::vector<Message>& messages, bool add_generation_prompt) const;
 
-  // Vision features of all images, in order: [sum of n_tokens, D]. Runs without grad unless a vision or
+  // Vision features of all images, in order: [sum of n_tokens, the family's image_value_size]. Runs without grad unless a vision or
   // projector parameter is trained (base or adapter).
   [[nodiscard]] at::Tensor encode_images(std::span<const PreparedImage* const> images,
                                          const PassOptions& options) const;

@@ -13,8 +13,6 @@ using graft::PixelsList;
 using graft::Tensor;
 using graft::TensorList;
 
-constexpr double kNormEps = 1e-6;
-
 families::VisionConfig read_vision(const families::Section& vision, std::int64_t text_width) {
   families::VisionConfig out;
   out.hidden_size = vision.count("embed_dim", 1280);
@@ -39,21 +37,15 @@ class Qwen2Vl final : public families::QwenVlFamily {
   Tensor encode_images(const Exec& exec, const PixelsList& images) const override;
 
  private:
-  struct Block {
-    std::uint32_t segment;
-    families::LayerNorm norm1, norm2;
-    families::VisionAttention attn;
-    std::uint32_t fc1, fc2;
-  };
   void declare_vision(const families::Module& visual, std::int64_t text_width);
-  [[nodiscard]] Block declare_block(const families::Module& visual, std::int64_t index) const;
-
   // Segment body; the tag is the index of the block.
-  Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index](exec, in, vision_.n_heads, families::quick_gelu);
+  }
 
   families::VisionConfig vision_;
-  std::uint32_t patch_embed_ = 0;
-  std::vector<Block> blocks_;
+  families::PatchEmbed patch_embed_{};
+  std::vector<families::VisionBlock> blocks_;
   families::LayerNorm merger_norm_{};
   families::PatchMerger merger_{};
   Tensor frequencies_;  // float32 [head_dim / 4], of the encoder's rotary embedding
@@ -81,28 +73,13 @@ void Qwen2Vl::open(const graft::FamilyFiles& files) {
 }
 
 void Qwen2Vl::declare_vision(const families::Module& visual, std::int64_t text_width) {
-  patch_embed_ = families::declare_patch_embed(visual, vision_);
-  for (std::int64_t i = 0; i < vision_.depth; ++i) blocks_.push_back(declare_block(visual, i));
+  patch_embed_ = families::PatchEmbed::declare(visual, vision_, false);
+  for (std::int64_t i = 0; i < vision_.depth; ++i) {
+    blocks_.push_back(families::VisionBlock::declare(visual, vision_, i, "fc1", "fc2"));
+  }
   const families::Module merger = visual.child("merger").as(GRAFT_COMPONENT_PROJECTOR);
   merger_norm_ = families::LayerNorm::declare(merger, "ln_q", vision_.hidden_size);
   merger_ = families::PatchMerger::declare(merger, vision_, text_width, "mlp.0", "mlp.2");
-}
-
-Qwen2Vl::Block Qwen2Vl::declare_block(const families::Module& visual, std::int64_t index) const {
-  const families::Module block = visual.child("blocks." + std::to_string(index));
-  const families::Module mlp = block.child("mlp");
-  const std::int64_t width = vision_.hidden_size, intermediate = vision_.intermediate_size;
-
-  Block parts{};
-  parts.norm1 = families::LayerNorm::declare(block, "norm1", width);
-  parts.norm2 = families::LayerNorm::declare(block, "norm2", width);
-  parts.attn = families::VisionAttention::declare(block.child("attn"), width);
-  parts.fc1 = mlp.linear("fc1", intermediate, width, true);
-  parts.fc2 = mlp.linear("fc2", width, intermediate, true);
-  parts.segment = visual.declare().segment(
-      "vision.blocks." + std::to_string(index), -1, GRAFT_COMPONENT_VISION,
-      families::both(families::attention_cost(width, width, width), families::mlp_cost(width, intermediate)));
-  return parts;
 }
 
 Tensor Qwen2Vl::encode_images(const Exec& exec, const PixelsList& images) const {
@@ -110,24 +87,14 @@ Tensor Qwen2Vl::encode_images(const Exec& exec, const PixelsList& images) const 
   families::PatchGrid grid;
   for (std::uint32_t i = 0; i < images.size(); ++i) grid.add_image(images[i], vision_.merge_size);
 
-  Tensor hidden = families::embed_patches(exec, images, patch_embed_);  // [P, D]
+  Tensor hidden = patch_embed_(exec, images);  // [P, D]
   const families::Rotation rotation = families::patch_rotation(grid, frequencies_, hidden);
   const Tensor image_ends = Tensor::from(grid.image_ends);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     hidden = exec.segment<&Qwen2Vl::block>(blocks_[i].segment, i,
                                            {hidden, rotation.cos, rotation.sin, image_ends});
   }
-  return merger_(exec, merger_norm_(exec, hidden, kNormEps));  // [P / m², text width]
-}
-
-// in: hidden [P, D], cos, sin, block ends
-Tensor Qwen2Vl::block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
-  const Block& parts = blocks_[index];
-  const Tensor hidden = in[0];
-  const Tensor normed = parts.norm1(exec, hidden, kNormEps);
-  const Tensor residual = hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
-  const Tensor x = parts.norm2(exec, residual, kNormEps);
-  return residual + exec.linear(parts.fc2, families::quick_gelu(exec.linear(parts.fc1, x)));
+  return merger_(exec, merger_norm_(exec, hidden, families::kVisionNormEps));  // [P / m², text width]
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ GROWS(graft_peft, import_config);
 GROWS(graft_param_decl, random_std);
 GROWS(graft_site_decl, reserved);
 GROWS(graft_segment_decl, flops_per_token);
-GROWS(graft_family_desc, grounding_format);
+GROWS(graft_family_desc, image_value_size);
 GROWS(graft_family_files, token_id);
 GROWS(graft_image, name);
 GROWS(graft_pixels, processed_height);

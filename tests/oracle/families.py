@@ -192,6 +192,53 @@ def qwen2_5_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
     }
 
 
+def qwen3_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """Qwen3-VL: Qwen3's decoder, interleaved M-RoPE, learned positions, DeepStack."""
+    pairs = dims["hidden"] // dims["heads"]  # heads are twice as wide as the hidden size divided among them
+    side = pairs // 4
+    return {
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        **qwen_vl_part(dims, tokenizer),
+        "attention_bias": False,
+        "head_dim": 2 * pairs,
+        "rope_theta": 5000000.0,
+        "rope_scaling": {
+            "mrope_interleaved": True,
+            "mrope_section": [pairs - 2 * side, side, side],
+            "rope_type": "default",
+        },
+        "vision_config": {
+            "depth": dims["vision_depth"],
+            "deepstack_visual_indexes": list(range(dims["vision_depth"] - 1)),
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_size": dims["vision_dim"],
+            "in_channels": 3,
+            "intermediate_size": dims["vision_intermediate"],
+            "num_heads": dims["vision_heads"],
+            "num_position_embeddings": 36,
+            "out_hidden_size": dims["hidden"],
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+    }
+
+
+#: What stays at the top of a nested ``config.json``.
+TOP_KEYS = (
+    "architectures",
+    "model_type",
+    "tie_word_embeddings",
+    "transformers_version",
+    "vision_config",
+    "image_token_id",
+    "video_token_id",
+    "vision_start_token_id",
+    "vision_end_token_id",
+    "vision_token_id",
+)
+
+
 @dataclass(frozen=True)
 class Family:
     """One family: its part of ``config.json``, its tokenizer, and what transformers loads it with."""
@@ -202,6 +249,10 @@ class Family:
     has_images: bool
     processor_class: str | None = None
     ties: bool = False  # as most published checkpoints of this size do
+    patch_size: int = 14
+    is_nested: bool = False  # text_config in config.json, and tensor names by module path
+    image_mean: tuple[float, ...] = tuple(IMAGE_MEAN)
+    image_std: tuple[float, ...] = tuple(IMAGE_STD)
 
     @property
     def end(self) -> str:
@@ -221,10 +272,14 @@ class Family:
         return (AutoProcessor if self.has_images else AutoTokenizer).from_pretrained(path)
 
     def hub_config(self, size: str, tokenizer: Tokenizer, tie: bool, dtype: str) -> dict:
-        """Return ``config.json`` in the flat form of the published repositories."""
+        """Return ``config.json`` in the form of the published repositories."""
         dims = SIZES[size]
         config = common_config(dims, tokenizer, self.style, tie, dtype)
-        return {**config, "model_type": self.name, **self.part(dims, tokenizer)}
+        config = {**config, "model_type": self.name, **self.part(dims, tokenizer)}
+        if not self.is_nested:
+            return config
+        text = {key: value for key, value in config.items() if key not in TOP_KEYS}
+        return {**{key: config[key] for key in TOP_KEYS}, "text_config": {**text, "model_type": self.name + "_text"}}
 
     def preprocessor_config(self, size: str) -> dict:
         """Return ``preprocessor_config.json``."""
@@ -232,11 +287,11 @@ class Family:
         return {
             "min_pixels": dims["min_pixels"],
             "max_pixels": dims["max_pixels"],
-            "patch_size": 14,
+            "patch_size": self.patch_size,
             "temporal_patch_size": 2,
             "merge_size": 2,
-            "image_mean": IMAGE_MEAN,
-            "image_std": IMAGE_STD,
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
             "image_processor_type": "Qwen2VLImageProcessor",
             "processor_class": self.processor_class,
         }
@@ -250,5 +305,17 @@ FAMILIES = {
         Family("llama", llama_part, LLAMA3, has_images=False),
         Family("qwen2_vl", qwen2_vl_part, CHATML["qwen_vl"], True, "Qwen2VLProcessor", ties=True),
         Family("qwen2_5_vl", qwen2_5_vl_part, CHATML["qwen_vl"], True, "Qwen2_5_VLProcessor"),
+        Family(
+            "qwen3_vl",
+            qwen3_vl_part,
+            CHATML["qwen3_vl"],
+            has_images=True,
+            processor_class="Qwen3VLProcessor",
+            ties=True,
+            patch_size=16,
+            is_nested=True,
+            image_mean=(0.5, 0.5, 0.5),
+            image_std=(0.5, 0.5, 0.5),
+        ),
     )
 }

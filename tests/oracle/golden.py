@@ -98,7 +98,8 @@ class Golden:
         self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32", "images": family.has_images}
         rng = random.Random(seed + 1)
         # One image that needs no resize and one that does.
-        sizes = ((84, 56), (99, 50)) if compact else ((140, 112), (171, 93))
+        unit = 2 * family.patch_size
+        sizes = ((3 * unit, 2 * unit), (99, 50)) if compact else ((5 * unit, 4 * unit), (171, 93))
         self.image, self.records = draw_scene(rng, *sizes[0])
         self.other, self.other_records = draw_scene(rng, *sizes[1])
 
@@ -158,7 +159,7 @@ class Golden:
             self.tensors[f"{key}.pixel_values"] = result["pixel_values"]
             self.tensors[f"{key}.image_grid_thw"] = result["image_grid_thw"]
         self.notes["smart_resize"] = [
-            {"height": h, "width": w, "min_pixels": low, "max_pixels": high, "resized": smart_resize(h, w, 28, low, high)}
+            {"height": h, "width": w, "min_pixels": low, "max_pixels": high, "resized": smart_resize(h, w, 2 * self.family.patch_size, low, high)}
             for h, w, low, high in RESIZE_CASES
         ]
 
@@ -213,6 +214,11 @@ class Golden:
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
         return self.model.model.get_rope_index(**{name: inputs[name] for name in names})
 
+    def vision_features(self, inputs) -> torch.Tensor:
+        """What the decoder takes of the images: embeddings, and beside them the features for deeper layers if there are any."""
+        output = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
+        return torch.cat([output.pooler_output, *(getattr(output, "deepstack_features", None) or [])], 1)
+
     @torch.no_grad()
     def add_forward(self) -> None:
         """Positions, vision features, hidden states, logits, log-probabilities."""
@@ -222,8 +228,7 @@ class Golden:
             visual = self.model.model.visual
             if not self.compact:
                 self.tensors["vision.patch_embed"] = visual.patch_embed(full["pixel_values"])
-            features = visual(full["pixel_values"], grid_thw=full["image_grid_thw"]).pooler_output
-            self.tensors["vision.embeddings"] = features
+            self.tensors["vision.embeddings"] = self.vision_features(full)
         output = self.model(**full, output_hidden_states=True)
         self.add_logits("logits", output.logits)
         self.base_logits = output.logits
@@ -248,9 +253,7 @@ class Golden:
         self.notes["two_images"] = {"messages": messages, "rendered": text}
         self.tensors["two_images.input_ids"] = inputs["input_ids"]
         self.tensors["two_images.position_ids"] = self.positions(inputs)[0]
-        self.tensors["two_images.embeddings"] = self.model.model.visual(
-            inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]
-        ).pooler_output
+        self.tensors["two_images.embeddings"] = self.vision_features(inputs)
         self.tensors["two_images.last_logits"] = self.model(**inputs).logits[0, -1]
 
     @torch.no_grad()

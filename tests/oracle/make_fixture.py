@@ -17,6 +17,8 @@ The fixtures of the parity tests are written by::
     python tests/oracle/make_fixture.py --out tests/parity/data/qwen2_5_vl_tiny
     python tests/oracle/make_fixture.py --size mini --family FAMILY --out tests/parity/data/FAMILY_tiny
 
+(qwen3_vl with ``--dtype bfloat16``, which keeps it small; golden values are of float32 arithmetic on these weights.)
+
 Everything depends on ``--seed`` only; the same versions of the libraries (torch 2.11,
 transformers 5.23, peft 0.21) write the same bytes.
 """
@@ -157,7 +159,7 @@ def main(argv=None) -> int:
     model = build_model(args.out, family, args.seed)
     if args.layout == "v5":
         model.config.save_pretrained(args.out)
-    summary = write_weights(args.out, model, tie, args.layout, args.shards, getattr(torch, args.dtype))
+    summary = write_weights(args.out, model, tie, "v5" if family.is_nested else args.layout, args.shards, getattr(torch, args.dtype))
     summary["parameters"] = sum(p.numel() for p in model.parameters())
     summary["vocab_size"] = model.config.get_text_config().vocab_size
     del model

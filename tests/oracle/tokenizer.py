@@ -154,7 +154,10 @@ def chatml(template: str) -> TokenizerStyle:
     )
 
 
-CHATML = {"qwen_vl": chatml(CHAT_TEMPLATE), "qwen2": chatml(TEXT_TEMPLATE), "qwen3": chatml(THINKING_TEMPLATE)}
+#: Qwen3-VL's has no default system message.
+NO_SYSTEM_TEMPLATE = CHAT_TEMPLATE.replace("{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}\n", "")
+
+CHATML = {"qwen_vl": chatml(CHAT_TEMPLATE), "qwen3_vl": chatml(NO_SYSTEM_TEMPLATE), "qwen2": chatml(TEXT_TEMPLATE), "qwen3": chatml(THINKING_TEMPLATE)}
 
 LLAMA3 = TokenizerStyle(
     regex=LLAMA3_REGEX,

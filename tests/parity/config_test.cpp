@@ -239,6 +239,9 @@ TEST(TextFamilyConfig, TheDefaultSystemMessageIsTheTemplates) {
   EXPECT_EQ(with_template("{{ '<|im_start|>system\\nYou are Q.<|im_end|>\\n' }}"),
             "<|im_start|>system\nYou are Q.<|im_end|>\n" + turn);
   EXPECT_EQ(with_template("{{ '<|im_start|>' + role }}"), turn);
+  EXPECT_EQ(with_template("{{ '<|im_start|>system\\n' + text + '<|im_end|>' }}"
+                          "{{ '<|im_start|>system\\nIn \\\\boxed{}.\\nNow.<|im_end|>\\n' }}"),
+            "<|im_start|>system\nIn \\boxed{}.\nNow.<|im_end|>\n" + turn);
   EXPECT_EQ(with_template(nullptr), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + turn);
 }
 

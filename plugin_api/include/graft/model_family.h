@@ -81,6 +81,9 @@ typedef struct graft_family_desc {
   int32_t grounding_space; /* GRAFT_SPACE_*: how this family writes boxes by itself */
   graft_str
       grounding_format; /* a sentence and an example of that format, for contract checks; may be empty */
+  int64_t
+      image_value_size; /* columns of what encode_images gives; 0: hidden_size. More if decode() also feeds image features
+                             * to deeper layers */
 } graft_family_desc;
 
 /* The texts of a Hugging Face directory. Absent files are empty. */
@@ -171,7 +174,7 @@ typedef struct graft_decode {
   graft_hdr hdr;
   graft_tensor ids;          /* int64 [T] */
   graft_tensor positions;    /* int64 [position_rank, T] */
-  graft_tensor image_values; /* [N, hidden_size] from encode_images, NULL if there are none */
+  graft_tensor image_values; /* [N, image_value_size] from encode_images, NULL if there are none */
   graft_tensor image_rows;   /* int64 [N]: which of the T tokens they replace; NULL likewise */
 } graft_decode;
 
@@ -200,7 +203,7 @@ typedef struct graft_model_family {
   graft_status (*positions)(graft_instance *instance, const int64_t *ids, uint64_t n,
                             const graft_pixels *const *images, uint32_t n_images, int64_t *positions,
                             int64_t *next, graft_error *error);
-  /* [worker] Vision encoder and projector over all images, one after the other: *out [sum of n_tokens, hidden_size]. */
+  /* [worker] Vision encoder and projector over all images, one after the other: *out [sum of n_tokens, image_value_size]. */
   graft_status (*encode_images)(graft_instance *instance, const graft_exec *exec,
                                 const graft_pixels *const *images, uint32_t n_images, graft_tensor *out,
                                 graft_error *error);

@@ -72,6 +72,32 @@ std::int64_t last_query(const Json& messages) {
   return last;
 }
 
+// The text of a Jinja string literal, its escapes undone.
+std::string unescape(std::string_view literal) {
+  std::string out;
+  for (std::size_t i = 0; i < literal.size(); ++i) {
+    const bool is_escape = literal[i] == '\\' && i + 1 < literal.size();
+    if (is_escape) ++i;
+    out += is_escape && literal[i] == 'n' ? '\n' : literal[i];
+  }
+  return out;
+}
+
+// The default system message of a ChatML template: a literal, '<|im_start|>system\nYou are …<|im_end|>', its \n written with a
+// backslash. Where a message's content is inserted instead, the literal ends before <|im_end|>.
+std::string default_system_of(std::string_view chat_template) {
+  constexpr std::string_view kHead = "<|im_start|>system\\n", kEnd = "<|im_end|>";
+  for (std::size_t at = chat_template.find(kHead); at != std::string_view::npos;
+       at = chat_template.find(kHead, at + 1)) {
+    const std::string_view rest = chat_template.substr(at + kHead.size());
+    const std::string_view literal = rest.substr(0, rest.find(kEnd));
+    const bool is_whole = literal.size() < rest.size() && at > 0 &&
+                          literal.find(chat_template[at - 1]) == std::string_view::npos;  // no closing quote
+    if (is_whole) return unescape(literal);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string ChatMl::render(const Json& messages, bool add_generation_prompt, const ImageText& image) const {
@@ -95,6 +121,7 @@ std::string ChatMl::render(const Json& messages, bool add_generation_prompt, con
     out += "<|im_start|>" + role + "\n" + content + "<|im_end|>\n";
   }
   if (add_generation_prompt) out += "<|im_start|>assistant\n";
+  if (add_generation_prompt && opens_thought) out += "<think>\n";
   return out;
 }
 
@@ -125,16 +152,8 @@ std::optional<ChatMl> recognise_chatml(std::string_view chat_template) {
   if (chat_template.find("<|im_start|>") == std::string_view::npos) return std::nullopt;
   ChatMl out;
   out.has_thinking_blocks = chat_template.find(kThinkEnd) != std::string_view::npos;
-  // A default system message is a literal, '<|im_start|>system\nYou are …<|im_end|>', its \n written with a backslash.
-  constexpr std::string_view kHead = "<|im_start|>system\\n", kEnd = "<|im_end|>";
-  for (std::size_t at = chat_template.find(kHead); at != std::string_view::npos;
-       at = chat_template.find(kHead, at + 1)) {
-    const std::string_view rest = chat_template.substr(at + kHead.size());
-    const std::string_view literal = rest.substr(0, rest.find(kEnd));
-    if (literal.size() < rest.size() && literal.find_first_of("'\"{}\\") == std::string_view::npos) {
-      out.default_system = std::string(literal);
-    }
-  }
+  out.opens_thought = chat_template.find("<|im_start|>assistant\\n<think>\\n'") != std::string_view::npos;
+  out.default_system = default_system_of(chat_template);
   return out;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chat templates. A directory's own Jinja template is not run: it is recognised by what it writes, and a template that none of
-// these equals is refused, so that a prompt never differs silently from the one the model was trained with.
+// Chat templates. A directory's own Jinja template is not run: it is recognised by the markers and the system message that it
+// writes, and one with other markers is refused.
 #pragma once
 
 #include <graft/sdk/model_family.hpp>
@@ -21,7 +21,8 @@ struct ImageText {
 struct ChatMl {
   std::string default_system;  // of conversations without a system message; empty: none is written
   bool has_thinking_blocks =
-      false;  // Qwen3: reasoning of earlier turns is dropped, an answer always has a block
+      false;                   // Qwen3: reasoning of earlier turns is dropped, an answer always has a block
+  bool opens_thought = false;  // the thinking models: a generation prompt ends with <think>
   [[nodiscard]] std::string render(const graft::Json& messages, bool add_generation_prompt,
                                    const ImageText& image) const;
 };

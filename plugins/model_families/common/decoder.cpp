@@ -11,10 +11,22 @@ using graft::Tensor;
 using graft::TensorList;
 namespace ops = graft::ops;
 
+namespace {
+
+// A copy of x with `source` added to its rows `rows`.
+Tensor index_add(const Tensor& x, const Tensor& rows, const Tensor& source) {
+  static const graft::Op op("aten::index_add");
+  return op({x, 0, rows, source});
+}
+
+}  // namespace
+
 // ---- declarations -----------------------------------------------------------------------------------------
 
-void DecoderFamily::open_decoder(const TextConfig& text, const Module& model) {
+void DecoderFamily::open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack) {
   text_ = text;
+  n_deepstack_ = n_deepstack;
+  if (n_deepstack > 0) declare.image_value_size = (1 + n_deepstack) * text.hidden_size;
   embed_tokens_ = model.param("embed_tokens.weight", {text.vocab_size, text.hidden_size});
   for (std::int64_t i = 0; i < text.n_layers; ++i) layers_.push_back(declare_layer(model, i));
   final_norm_ = model.norm("norm", text.hidden_size);
@@ -71,12 +83,18 @@ DecoderFamily::Layer DecoderFamily::declare_layer(const Module& model, std::int6
 
 Tensor DecoderFamily::decode(const Exec& exec, const graft::DecodeInput& input) const {
   Tensor hidden = ops::embedding(exec.param(embed_tokens_), input.ids);  // [T, D]
-  if (input.image_values) {
-    hidden = ops::index_copy(hidden, 0, input.image_rows, ops::to(input.image_values, hidden.dtype()));
-  }
+  const auto image_part = [&](std::int64_t part) {                       // [N, D]
+    const Tensor columns = ops::narrow(input.image_values, 1, part * text_.hidden_size, text_.hidden_size);
+    return ops::to(columns, hidden.dtype());
+  };
+  if (input.image_values) hidden = ops::index_copy(hidden, 0, input.image_rows, image_part(0));
   const Rotation turn = rotation(input.positions, hidden);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     hidden = exec.segment<&DecoderFamily::layer>(layers_[i].segment, i, {hidden, turn.cos, turn.sin});
+    const auto deepstack = static_cast<std::int64_t>(i) + 1;
+    if (input.image_values && deepstack <= n_deepstack_) {
+      hidden = index_add(hidden, input.image_rows, image_part(deepstack));
+    }
   }
   return ops::rms_norm(hidden, exec.param(final_norm_), text_.rms_norm_eps);
 }

@@ -22,7 +22,9 @@ class DecoderFamily : public graft::ModelFamily {
  protected:
   // Declares the decoder in `model` (with embed_tokens, layers and norm below it) and the head, fills in what `declare` says
   // of the decoder, and computes the rotary frequencies.
-  void open_decoder(const TextConfig& text, const Module& model);
+  // With `n_deepstack`, image values have 1 + n_deepstack times the hidden size: the embeddings, and what is added to the image
+  // tokens behind each of the first layers (DeepStack, Meng et al. 2024, arXiv:2406.04334).
+  void open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack = 0);
   [[nodiscard]] const TextConfig& text() const { return text_; }
 
  private:
@@ -44,6 +46,7 @@ class DecoderFamily : public graft::ModelFamily {
   graft::Tensor layer_mlp(const graft::Exec& exec, std::uint64_t index, const graft::TensorList& in) const;
 
   TextConfig text_;
+  std::int64_t n_deepstack_ = 0;
   std::uint32_t embed_tokens_ = 0, final_norm_ = 0;
   std::vector<Layer> layers_;
   graft::Tensor frequencies_;  // float32 [head_dim / 2], of the rotary embedding

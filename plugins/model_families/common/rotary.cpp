@@ -45,7 +45,10 @@ RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64
     const std::string type = section->string("rope_type", section->string("type", "default"));
     if (is_multimodal) {
       out.mrope_section = section->integers("mrope_section", out.mrope_section);
-      out.mrope_interleaved = section->boolean("mrope_interleaved", out.mrope_interleaved);
+      section->require(section->boolean("mrope_interleaved", out.mrope_interleaved) == out.mrope_interleaved,
+                       "mrope_interleaved",
+                       out.mrope_interleaved ? "is false; this family interleaves"
+                                             : "is true; this family does not interleave");
       section->require(type == "mrope" || type == "default", "rope_type",
                        "is \"" + type + "\"; this family offers \"mrope\" (also written \"default\") only");
     } else if (type == "llama3") {

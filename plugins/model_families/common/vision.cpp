@@ -24,19 +24,23 @@ void read_vision_basics(const Section& vision, VisionConfig& out) {
   vision.require(out.hidden_size % (4 * out.n_heads) == 0, "hidden_size", "is no multiple of 4 · num_heads");
 }
 
-std::uint32_t declare_patch_embed(const Module& visual, const VisionConfig& vision) {
-  return visual.param("patch_embed.proj.weight",
-                      {vision.hidden_size, PatchConfig::kChannels, vision.temporal_patch_size,
-                       vision.patch_size, vision.patch_size});
+PatchEmbed PatchEmbed::declare(const Module& visual, const VisionConfig& vision, bool has_bias) {
+  const std::uint32_t weight = visual.param(
+      "patch_embed.proj.weight", {vision.hidden_size, PatchConfig::kChannels, vision.temporal_patch_size,
+                                  vision.patch_size, vision.patch_size});
+  if (!has_bias) return {weight, -1};
+  return {weight, static_cast<std::int32_t>(
+                      visual.param("patch_embed.proj.bias", {vision.hidden_size}, Module::Init::kZeros))};
 }
 
-Tensor embed_patches(const Exec& exec, const graft::PixelsList& images, std::uint32_t weight) {
+Tensor PatchEmbed::operator()(const Exec& exec, const graft::PixelsList& images) const {
   std::vector<Tensor> values;
   for (std::uint32_t i = 0; i < images.size(); ++i) values.push_back(Tensor::share(images[i].values));
   const Tensor pixels = values.size() == 1 ? values[0] : ops::cat(values, 0);
   const Tensor convolution = exec.param(weight);
   const Tensor kernel = ops::view(convolution, {convolution.size(0), -1});
-  return ops::linear(ops::to(ops::to_device_of(pixels, kernel), kernel.dtype()), kernel);
+  const Tensor offset = bias < 0 ? Tensor() : exec.param(static_cast<std::uint32_t>(bias));
+  return ops::linear(ops::to(ops::to_device_of(pixels, kernel), kernel.dtype()), kernel, offset);
 }
 
 void PatchGrid::add_image(const graft_pixels& pixels, std::int64_t merge) {
@@ -81,6 +85,32 @@ Tensor VisionAttention::operator()(const Exec& exec, const Tensor& x, const Rota
   const Tensor mixed = exec.block_attention(q, k, v, 1.0 / std::sqrt(static_cast<double>(head_dim)),
                                             {end, end + ends.size(0)});
   return exec.linear(proj, ops::reshape(mixed, {-1, width}));
+}
+
+VisionBlock VisionBlock::declare(const Module& visual, const VisionConfig& vision, std::int64_t index,
+                                 const char* fc1_name, const char* fc2_name) {
+  const std::string name = "blocks." + std::to_string(index);
+  const Module block = visual.child(name), mlp = block.child("mlp");
+  const std::int64_t width = vision.hidden_size, intermediate = vision.intermediate_size;
+  VisionBlock parts{};
+  parts.norm1 = LayerNorm::declare(block, "norm1", width);
+  parts.norm2 = LayerNorm::declare(block, "norm2", width);
+  parts.attn = VisionAttention::declare(block.child("attn"), width);
+  parts.fc1 = mlp.linear(fc1_name, intermediate, width, true);
+  parts.fc2 = mlp.linear(fc2_name, width, intermediate, true);
+  parts.segment =
+      visual.declare().segment("vision." + name, -1, GRAFT_COMPONENT_VISION,
+                               both(attention_cost(width, width, width), mlp_cost(width, intermediate)));
+  return parts;
+}
+
+Tensor VisionBlock::operator()(const Exec& exec, const graft::TensorList& in, std::int64_t heads,
+                               Tensor (*activation)(const Tensor&)) const {
+  const Tensor hidden = in[0];
+  const Tensor normed = norm1(exec, hidden, kVisionNormEps);
+  const Tensor residual = hidden + attn(exec, normed, {in[1], in[2]}, in[3], heads);
+  const Tensor x = norm2(exec, residual, kVisionNormEps);
+  return residual + exec.linear(fc2, activation(exec.linear(fc1, x)));
 }
 
 PatchMerger PatchMerger::declare(const Module& merger, const VisionConfig& vision, std::int64_t text_width,

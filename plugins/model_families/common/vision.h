@@ -14,6 +14,8 @@
 
 namespace families {
 
+constexpr double kVisionNormEps = 1e-6;  // of every norm of these encoders
+
 struct VisionConfig : PatchConfig {
   std::int64_t depth = 0;
   std::int64_t hidden_size = 0;
@@ -27,11 +29,14 @@ struct VisionConfig : PatchConfig {
 // Reads what all of them write alike: depth, heads, patch sizes, RoPE. `out.hidden_size` must be set.
 void read_vision_basics(const Section& vision, VisionConfig& out);
 
-// The weight of the convolution over whole patches, [D, channels, frames, p, p].
-[[nodiscard]] std::uint32_t declare_patch_embed(const Module& visual, const VisionConfig& vision);
-// The convolution over whole patches is a matrix product: the images' patches behind each other, [P, D].
-[[nodiscard]] graft::Tensor embed_patches(const graft::Exec& exec, const graft::PixelsList& images,
-                                          std::uint32_t weight);
+// The convolution over whole patches, [D, channels, frames, p, p], is a matrix product.
+struct PatchEmbed {
+  std::uint32_t weight;
+  std::int32_t bias;  // -1 for none
+  [[nodiscard]] static PatchEmbed declare(const Module& visual, const VisionConfig& vision, bool has_bias);
+  // The images' patches behind each other, [P, D].
+  [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::PixelsList& images) const;
+};
 
 // Where patches stand and which of them belong together, in the order in which preprocessing cuts them: token by token, the
 // merge × merge patches of a token row by row.
@@ -56,6 +61,21 @@ struct VisionAttention {
   [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::Tensor& x,
                                          const Rotation& rotation, const graft::Tensor& ends,
                                          std::int64_t heads) const;
+};
+
+// A block with LayerNorm before attention and before two layers with an activation between them. A family runs it as the body
+// of its segment.
+struct VisionBlock {
+  std::uint32_t segment;
+  LayerNorm norm1, norm2;
+  VisionAttention attn;
+  std::uint32_t fc1, fc2;
+  [[nodiscard]] static VisionBlock declare(const Module& visual, const VisionConfig& vision,
+                                           std::int64_t index, const char* fc1_name, const char* fc2_name);
+  // in: hidden [P, D], cos, sin, block ends
+  [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::TensorList& in,
+                                         std::int64_t heads,
+                                         graft::Tensor (*activation)(const graft::Tensor&)) const;
 };
 
 // merge × merge neighbouring patches become one token: two layers with a GELU between them.

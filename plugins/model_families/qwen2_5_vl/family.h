@@ -45,7 +45,8 @@ class Family final : public families::QwenVlFamily {
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
 
   VisionConfig vision_;
-  std::uint32_t patch_embed_ = 0, merger_norm_ = 0;
+  families::PatchEmbed patch_embed_{};
+  std::uint32_t merger_norm_ = 0;
   std::vector<Block> blocks_;
   families::PatchMerger merger_{};
   Tensor frequencies_;  // float32 [head_dim / 4], of the encoder's rotary embedding

@@ -22,7 +22,7 @@ void Family::open(const graft::FamilyFiles& files) {
 }
 
 void Family::declare_vision(const families::Module& visual, std::int64_t text_width) {
-  patch_embed_ = families::declare_patch_embed(visual, vision_);
+  patch_embed_ = families::PatchEmbed::declare(visual, vision_, false);
   for (std::int64_t i = 0; i < vision_.depth; ++i) blocks_.push_back(declare_block(visual, i));
   const families::Module merger = visual.child("merger").as(GRAFT_COMPONENT_PROJECTOR);
   merger_norm_ = merger.norm("ln_q", vision_.hidden_size);

@@ -10,8 +10,6 @@ namespace {
 
 namespace ops = graft::ops;
 
-constexpr double kNormEps = 1e-6;
-
 // How the patches of all images of a call are ordered and which of them attend to each other.
 struct Windows {
   families::PatchGrid grid;               // the patch at each place
@@ -63,7 +61,7 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
   Windows windows;
   for (std::uint32_t i = 0; i < images.size(); ++i) windows.add_image(images[i], vision_);
 
-  Tensor hidden = families::embed_patches(exec, images, patch_embed_);  // [P, D]
+  Tensor hidden = patch_embed_(exec, images);  // [P, D]
   hidden = reorder(hidden, windows.order, windows.is_identity);
   const families::Rotation rotation = families::patch_rotation(windows.grid, frequencies_, hidden);
   const Tensor window_ends = Tensor::from(windows.window_ends);
@@ -72,7 +70,7 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
     const Tensor& ends = blocks_[i].full_attention ? image_ends : window_ends;
     hidden = exec.segment<&Family::block>(blocks_[i].segment, i, {hidden, rotation.cos, rotation.sin, ends});
   }
-  const Tensor normed = families::rms_norm(hidden, exec.param(merger_norm_), kNormEps);
+  const Tensor normed = families::rms_norm(hidden, exec.param(merger_norm_), families::kVisionNormEps);
   return reorder(merger_(exec, normed), windows.unit_places, windows.is_identity);  // [P / m², text width]
 }
 
@@ -80,9 +78,10 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
 Tensor Family::block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const Block& parts = blocks_[index];
   const Tensor hidden = in[0];
-  const Tensor normed = families::rms_norm(hidden, exec.param(parts.norm1), kNormEps);
+  const Tensor normed = families::rms_norm(hidden, exec.param(parts.norm1), families::kVisionNormEps);
   const Tensor residual = hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
-  return residual + parts.mlp(exec, families::rms_norm(residual, exec.param(parts.norm2), kNormEps));
+  return residual +
+         parts.mlp(exec, families::rms_norm(residual, exec.param(parts.norm2), families::kVisionNormEps));
 }
 
 }  // namespace qwen2_5_vl

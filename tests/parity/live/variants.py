@@ -33,6 +33,12 @@ VARIANTS = {
     "tied": ["--tie", "yes"],
     "bfloat16": ["--dtype", "bfloat16"],
     "small": ["--size", "small"],
+    "qwen2_shards": ["--family", "qwen2", "--shards", "2"],
+    "qwen3_pairs": ["--family", "qwen3", "--merges", "pairs", "--tie", "no"],
+    "llama_tied": ["--family", "llama", "--tie", "yes", "--dtype", "bfloat16"],
+    "qwen2_vl_v5": ["--family", "qwen2_vl", "--layout", "v5", "--tie", "no"],
+    "qwen3_vl": ["--family", "qwen3_vl"],
+    "qwen3_vl_v5": ["--family", "qwen3_vl", "--layout", "v5", "--shards", "2"],
 }
 
 #: Largest difference of a log-probability.
@@ -74,11 +80,10 @@ class Checker:
     def completion_row(self) -> dict:
         """The golden prompt and completion as `graft logprobs` takes them."""
         note = self.notes["prompt"]
-        return {
-            "image": str(self.model / "golden/image.png"),
-            "prompt": note["messages"][0]["content"][1]["text"],
-            "completion": note["completion"],
-        }
+        row = {"prompt": self.notes["batch"]["questions"][0], "completion": note["completion"]}
+        if self.notes["images"]:
+            row["image"] = str(self.model / "golden/image.png")
+        return row
 
     def check_logprobs(self, golden: str, tolerance: float, *arguments: str) -> None:
         """Log-probabilities of the golden completion."""
@@ -107,8 +112,7 @@ class Checker:
                 "rollout.ban_image_tokens=false",
                 "--prompt",
                 row["prompt"],
-                "--image",
-                row["image"],
+                *(["--image", row["image"]] if "image" in row else []),
             ]
         )
         equal = sum(a == b for a, b in zip(got["token_ids"], expected, strict=False))

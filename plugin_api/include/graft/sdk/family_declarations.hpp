@@ -91,6 +91,7 @@ class FamilyDeclarations {
   std::vector<std::int64_t> image_token_ids;
   std::int32_t grounding_space = GRAFT_SPACE_NONE;
   std::string grounding_format;
+  std::int64_t image_value_size = 0;  // columns of what encode_images gives; 0: hidden_size
 
   // Valid until the next change.
   const graft_family_desc* description() {
@@ -112,6 +113,7 @@ class FamilyDeclarations {
     desc_.n_image_token_ids = static_cast<std::uint32_t>(image_token_ids.size());
     desc_.grounding_space = grounding_space;
     desc_.grounding_format = to_str(grounding_format);
+    desc_.image_value_size = image_value_size;
     return &desc_;
   }
 

@@ -175,7 +175,7 @@ struct PromptPositions {
 struct DecodeInput {
   Tensor ids;           // int64 [T]
   Tensor positions;     // int64 [position_rank, T]
-  Tensor image_values;  // [N, hidden_size], or empty
+  Tensor image_values;  // [N, image_value_size], or empty
   Tensor image_rows;    // int64 [N], or empty
 };
 

@@ -25,6 +25,7 @@ namespace {
 struct StreamOptions {
   std::string model, adapter, dtype = "float32";
   std::vector<std::string> plugins, rewards;
+  bool add_special_tokens = false, skip_special_tokens = false;
 };
 
 void run_tokenize(const StreamOptions& options) {
@@ -34,9 +35,9 @@ void run_tokenize(const StreamOptions& options) {
     nlohmann::ordered_json result;
     if (row.contains("ids")) {
       const auto ids = row["ids"].get<std::vector<std::int64_t>>();
-      result["text"] = tokenizer.decode(ids, /*skip_special=*/false);
+      result["text"] = tokenizer.decode(ids, options.skip_special_tokens);
     } else {
-      result["ids"] = tokenizer.encode(text_member(row, "text"));
+      result["ids"] = tokenizer.encode(text_member(row, "text"), options.add_special_tokens);
     }
     return result;
   });
@@ -169,6 +170,10 @@ void add_stream_commands(CLI::App& app) {
   CLI::App* tokenize =
       app.add_subcommand("tokenize", "{\"text\"} -> {\"ids\"}, or {\"ids\"} -> {\"text\"}, JSONL on stdin");
   tokenize->add_option("--model", options->model, "Hugging Face directory with tokenizer.json")->required();
+  tokenize->add_flag("--add-special-tokens", options->add_special_tokens,
+                     "put the post-processor's tokens around each text, such as Llama-3's <|begin_of_text|>");
+  tokenize->add_flag("--skip-special-tokens", options->skip_special_tokens,
+                     "leave special tokens out of each decoded text");
   tokenize->callback([options] { run_tokenize(*options); });
 
   CLI::App* logprobs = app.add_subcommand(

@@ -3,8 +3,10 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -21,6 +23,11 @@ using support::UserError;
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr std::uint64_t kChunkBytes = 16U << 20U;  // a multiple of every element size and of pages
+
+bool is_aligned(const char* data, at::ScalarType dtype) {
+  return reinterpret_cast<std::uintptr_t>(data) % c10::elementSize(dtype) == 0;
+}
 
 // The "weight_map" of an index: tensor name to file name.
 std::map<std::string, std::string> read_index(const fs::path& index) {
@@ -41,6 +48,30 @@ std::map<std::string, std::string> read_index(const fs::path& index) {
   return weight_map;
 }
 
+[[noreturn]] void fail_without_weights(const fs::path& directory) {
+  std::string text =
+      cat(directory, " holds no weights: neither ", kSingleFile, " nor ", kIndexFile, " is there");
+  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (!fs::exists(directory / other)) continue;
+    text +=
+        cat("; ", other, ", a pickle, is not read: load the model in transformers and save_pretrained() it");
+    break;
+  }
+  throw UserError(text);
+}
+
+// All of them at once: an interrupted download usually lacks several.
+void require_shards(const fs::path& index, const std::set<std::string>& shards) {
+  std::vector<std::string> missing;
+  for (const std::string& shard : shards) {
+    if (!fs::exists(index.parent_path() / shard)) missing.push_back(shard);
+  }
+  if (missing.empty()) return;
+  throw UserError(cat(index, " names ", shards.size(), " files, of which ", missing.size(),
+                      " are not in the directory: ", support::join(missing, ", "),
+                      "; the download is probably incomplete, fetch them"));
+}
+
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const fs::path& file)
@@ -57,16 +88,57 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 at::Tensor SafetensorsFile::view(const TensorEntry& entry) const {
   const auto options = at::TensorOptions().dtype(entry.dtype);
   if (entry.begin == entry.end) return at::empty(entry.sizes, options);
-  // The mapping is read-only; LibTorch has no tensors that are.
-  void* const data = const_cast<char*>(mapping_->text().data()) + header_->data_begin + entry.begin;
-  const bool is_aligned = reinterpret_cast<std::uintptr_t>(data) % c10::elementSize(entry.dtype) == 0;
-  if (is_aligned)
+  const char* const from = data(entry);
+  if (is_aligned(from, entry.dtype)) {
+    // The mapping is read-only; LibTorch has no tensors that are.
     return at::from_blob(
-        data, entry.sizes, [keep = mapping_](void*) {}, options);
+        const_cast<char*>(from), entry.sizes, [keep = mapping_](void*) {}, options);
+  }
   at::Tensor copy = at::empty(entry.sizes, options);
-  std::copy_n(static_cast<const char*>(data), entry.end - entry.begin,
-              static_cast<char*>(copy.mutable_data_ptr()));
+  std::copy_n(from, entry.end - entry.begin, static_cast<char*>(copy.mutable_data_ptr()));
   return copy;
+}
+
+void SafetensorsFile::copy_to(const TensorEntry& entry, at::Tensor& target) const {
+  const c10::NoGradGuard no_grad;
+  const auto options = at::TensorOptions().dtype(entry.dtype);
+  const std::uint64_t element = c10::elementSize(entry.dtype);
+  at::Tensor flat = target.view({-1});
+  for (std::uint64_t at = 0, bytes = entry.end - entry.begin; at < bytes; at += kChunkBytes) {
+    const std::uint64_t size = std::min(kChunkBytes, bytes - at);
+    const auto count = static_cast<std::int64_t>(size / element);
+    const char* const from = data(entry) + at;
+    at::Tensor chunk;
+    if (is_aligned(from, entry.dtype)) {
+      chunk = at::from_blob(const_cast<char*>(from), {count}, options);
+    } else {
+      chunk = at::empty({count}, options);
+      std::copy_n(from, size, static_cast<char*>(chunk.mutable_data_ptr()));
+    }
+    flat.narrow(0, static_cast<std::int64_t>(at / element), count).copy_(chunk);
+    release(entry, at, size);
+  }
+}
+
+bool SafetensorsFile::holds_same(const TensorEntry& entry, const SafetensorsFile& other,
+                                 const TensorEntry& other_entry) const {
+  if (entry.dtype != other_entry.dtype || entry.sizes != other_entry.sizes) return false;
+  bool same = true;
+  for (std::uint64_t at = 0, bytes = entry.end - entry.begin; same && at < bytes; at += kChunkBytes) {
+    const std::uint64_t size = std::min(kChunkBytes, bytes - at);
+    same = std::memcmp(data(entry) + at, other.data(other_entry) + at, size) == 0;
+    release(entry, at, size);
+    other.release(other_entry, at, size);
+  }
+  return same;
+}
+
+const char* SafetensorsFile::data(const TensorEntry& entry) const {
+  return mapping_->text().data() + header_->data_begin + entry.begin;
+}
+
+void SafetensorsFile::release(const TensorEntry& entry, std::uint64_t offset, std::uint64_t size) const {
+  mapping_->release(header_->data_begin + entry.begin + offset, size);
 }
 
 at::Tensor SafetensorsFile::read(std::string_view name) const {
@@ -82,13 +154,11 @@ WeightFiles::WeightFiles(const fs::path& directory) {
     return;
   }
   path_ = directory / kIndexFile;
-  if (!fs::exists(path_)) {
-    throw UserError(
-        cat(directory, " holds no weights: neither ", kSingleFile, " nor ", kIndexFile, " is there"));
-  }
+  if (!fs::exists(path_)) fail_without_weights(directory);
   const std::map<std::string, std::string> weight_map = read_index(path_);
   std::set<std::string> shards;
   for (const auto& [tensor, file] : weight_map) shards.insert(file);
+  require_shards(path_, shards);
   for (const std::string& shard : shards) add(SafetensorsFile(directory / shard));
   for (const auto& [tensor, shard] : weight_map) {
     const auto found = by_name_.find(tensor);
@@ -121,10 +191,26 @@ const TensorEntry* WeightFiles::find(std::string_view name) const {
   return found == by_name_.end() ? nullptr : found->second.second;
 }
 
-at::Tensor WeightFiles::view(std::string_view name) const {
+const WeightFiles::Place& WeightFiles::place(std::string_view name) const {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) throw UserError(cat(path_, " has no tensor \"", name, "\""));
-  return files_[found->second.first].view(*found->second.second);
+  return found->second;
+}
+
+at::Tensor WeightFiles::view(std::string_view name) const {
+  const auto& [file, entry] = place(name);
+  return files_[file].view(*entry);
+}
+
+void WeightFiles::copy_to(std::string_view name, at::Tensor& target) const {
+  const auto& [file, entry] = place(name);
+  files_[file].copy_to(*entry, target);
+}
+
+bool WeightFiles::hold_same(std::string_view name, std::string_view other) const {
+  const auto& [file, entry] = place(name);
+  const auto& [other_file, other_entry] = place(other);
+  return files_[file].holds_same(*entry, files_[other_file], *other_entry);
 }
 
 }  // namespace graft::model

@@ -57,10 +57,18 @@ class SafetensorsFile {
 
   // The tensor over the mapped file, which it keeps alive: copy-free and not to be written to.
   [[nodiscard]] at::Tensor view(const TensorEntry& entry) const;
+  // Fills `target`, of the entry's sizes, any floating-point dtype, contiguous and on the CPU. Pages of the file are
+  // given back while it goes on: no more than 16 MiB of them are resident on account of it.
+  void copy_to(const TensorEntry& entry, at::Tensor& target) const;
+  // Do both tensors have the same dtype, sizes and bytes? As sparing with memory as copy_to().
+  [[nodiscard]] bool holds_same(const TensorEntry& entry, const SafetensorsFile& other,
+                                const TensorEntry& other_entry) const;
   // The tensor with memory of its own. UserError if the file has none of that name.
   [[nodiscard]] at::Tensor read(std::string_view name) const;
 
  private:
+  [[nodiscard]] const char* data(const TensorEntry& entry) const;
+  void release(const TensorEntry& entry, std::uint64_t offset, std::uint64_t size) const;
   std::shared_ptr<const support::MappedFile> mapping_;
   std::shared_ptr<const SafetensorsHeader> header_;
 };
@@ -74,14 +82,18 @@ class WeightFiles {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] std::vector<std::string> names() const;  // sorted
   [[nodiscard]] const TensorEntry* find(std::string_view name) const;
-  [[nodiscard]] at::Tensor view(
-      std::string_view name) const;  // see SafetensorsFile::view; the name must be present
+  // See SafetensorsFile; the names must be present.
+  [[nodiscard]] at::Tensor view(std::string_view name) const;
+  void copy_to(std::string_view name, at::Tensor& target) const;
+  [[nodiscard]] bool hold_same(std::string_view name, std::string_view other) const;
 
  private:
+  using Place = std::pair<std::size_t, const TensorEntry*>;  // file, entry
   void add(SafetensorsFile file);
+  [[nodiscard]] const Place& place(std::string_view name) const;
   std::filesystem::path path_;
   std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::pair<std::size_t, const TensorEntry*>, std::less<>> by_name_;  // file, entry
+  std::map<std::string, Place, std::less<>> by_name_;
 };
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;

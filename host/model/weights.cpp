@@ -42,7 +42,8 @@ void add_list(std::vector<std::string>& parts, const char* what, const std::vect
 class Matching {
  public:
   Matching(const WeightFiles& files, const std::vector<Param>& params) : files_(files) {
-    for (const Param& param : params) names_.push_back(match(param));
+    for (std::size_t i = 0; i < params.size(); ++i) names_.push_back(match(params, i));
+    for (const Param& param : params) check_tied(params, param);
     for (const std::string& name : files.names()) {
       if (!claimed_.contains(name) && !is_buffer(name)) unexpected_.push_back(name);
     }
@@ -54,6 +55,8 @@ class Matching {
     std::vector<std::string> parts;
     add_list(parts, "missing", missing_);
     add_list(parts, "of another shape", misshapen_);
+    add_list(parts, "of no floating-point dtype (quantised checkpoints are not supported)", integers_);
+    add_list(parts, "tied but different", untied_);
     add_list(parts, "unexpected", unexpected_);
     if (parts.empty()) return;
     throw support::UserError(cat(files_.path(), " does not fit config.json; tensors that are ",
@@ -61,31 +64,63 @@ class Matching {
   }
 
  private:
-  std::string match(const Param& param) {
-    std::vector<std::string> candidates = {param.name};
-    candidates.insert(candidates.end(), param.aliases.begin(), param.aliases.end());
+  static std::vector<std::string> spellings(const Param& param) {
+    std::vector<std::string> out = {param.name};
+    out.insert(out.end(), param.aliases.begin(), param.aliases.end());
+    return out;
+  }
+
+  std::string match(const std::vector<Param>& params, std::size_t index) {
+    const Param& param = params[index];
+    std::vector<std::string> candidates = spellings(param);
     if (param.tied_to >= 0) {  // some files store it all the same
       claimed_.insert(candidates.begin(), candidates.end());
       return {};
+    }
+    for (const Param& other : params) {  // and some store it instead of the one it is tied to
+      if (other.tied_to != static_cast<std::int32_t>(index)) continue;
+      const std::vector<std::string> more = spellings(other);
+      candidates.insert(candidates.end(), more.begin(), more.end());
     }
     for (const std::string& name : candidates) {
       const TensorEntry* entry = files_.find(name);
       if (entry == nullptr) continue;
       claimed_.insert(name);
-      if (entry->sizes != param.sizes) {
-        misshapen_.push_back(
-            cat(name, " (found ", entry->shape(), ", expected ", shape_text(param.sizes), ")"));
-      }
+      check(*entry, param);
       return name;
     }
     missing_.push_back(param.name);
     return {};
   }
 
+  void check(const TensorEntry& entry, const Param& param) {
+    if (entry.sizes != param.sizes) {
+      misshapen_.push_back(
+          cat(entry.name, " (found ", entry.shape(), ", expected ", shape_text(param.sizes), ")"));
+    }
+    if (!c10::isFloatingType(entry.dtype)) {
+      integers_.push_back(cat(entry.name, " (", safetensors_word(entry.dtype), ")"));
+    }
+  }
+
+  // A stored copy of a tied parameter has to be one.
+  void check_tied(const std::vector<Param>& params, const Param& param) {
+    if (param.tied_to < 0) return;
+    const std::string& source = names_[static_cast<std::size_t>(param.tied_to)];
+    for (const std::string& name : spellings(param)) {
+      if (source.empty() || name == source || files_.find(name) == nullptr) continue;
+      if (!files_.hold_same(name, source)) {
+        untied_.push_back(cat(name, " (other values than ",
+                              params[static_cast<std::size_t>(param.tied_to)].name,
+                              ", to which config.json ties it; is \"tie_word_embeddings\" right?)"));
+      }
+    }
+  }
+
   const WeightFiles& files_;
   std::vector<std::string> names_;
   std::set<std::string> claimed_;
-  std::vector<std::string> missing_, unexpected_, misshapen_;
+  std::vector<std::string> missing_, unexpected_, misshapen_, integers_, untied_;
 };
 
 void share_tied(std::vector<Param>& params) {
@@ -136,7 +171,7 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
   for (std::size_t i = 0; i < params.size(); ++i) {
     if (params[i].tied_to >= 0) continue;
     params[i].tensor = at::empty(params[i].sizes, at::TensorOptions().dtype(dtype));
-    params[i].tensor.copy_(files.view(matching.names()[i]));
+    files.copy_to(matching.names()[i], params[i].tensor);
   }
   share_tied(params);
   return matching.names();

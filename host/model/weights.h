@@ -12,10 +12,12 @@
 
 namespace graft::model {
 
-// Reads each parameter under its name or one of its aliases, converted to `dtype`, tensor by tensor from the
-// mapped files; tied parameters share the tensor of the other one. Returns the name under which each
-// parameter was found, empty for tied ones. Throws one UserError that lists all missing, unexpected and
-// misshapen tensors.
+// Reads each parameter under its name or one of its aliases, converted from any floating-point dtype to `dtype`, tensor
+// by tensor from the mapped files, whose pages are given back at once: peak memory is that of the parameters and some
+// MiB. Tied parameters share the tensor of the other one, which may be stored under either name; a copy in the file must
+// have the same values. Returns the name under which each parameter was found, empty for tied ones. Throws one UserError
+// that lists all missing, unexpected, misshapen, integer and wrongly tied tensors. Unexpected ones are errors, but for
+// buffers that are computed here (rotary inv_freq): what is left over usually means another architecture.
 std::vector<std::string> load_weights(const std::filesystem::path& directory, at::ScalarType dtype,
                                       std::vector<Param>& params);
 

@@ -239,6 +239,15 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   data_ = data;
 }
 
+void MappedFile::release(std::size_t offset, std::size_t size) const {
+  if (offset >= size_ || size == 0) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t begin = offset / page * page;
+  const std::size_t end = offset + std::min(size, size_ - offset);
+  // A hint: without it the pages only stay longer.
+  (void)::madvise(static_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }

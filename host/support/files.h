@@ -83,6 +83,10 @@ class MappedFile {
   std::string_view text() const { return {static_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
 
+  // Gives the pages that hold these bytes back to the system, so that they no longer count as resident. They stay
+  // valid: reading them again fetches them from the file. Thread-safe.
+  void release(std::size_t offset, std::size_t size) const;
+
  private:
   std::filesystem::path path_;
   void* data_ = nullptr;  // null for an empty file

@@ -117,11 +117,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& tokenizer_json) {
   return Tokenizer(std::make_unique<const State>(read_tokenizer_json(tokenizer_json)));
 }
 
-std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8) const {
+std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8, bool add_special) const {
   const std::string text = to_well_formed(utf8);
   std::vector<Stretch> stretches;
   state_->in_raw.split(text, stretches);
+  const TokenizerDescription& description = state_->description;
   std::vector<std::int64_t> ids;
+  if (add_special) ids = description.before;
   for (const Stretch& stretch : stretches) {
     if (stretch.token != nullptr) {
       ids.push_back(stretch.token->id);
@@ -129,6 +131,7 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view utf8) const {
       state_->encode_raw(stretch.text, ids);
     }
   }
+  if (add_special) ids.insert(ids.end(), description.after.begin(), description.after.end());
   return ids;
 }
 

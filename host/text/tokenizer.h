@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-level BPE as published in tokenizer.json of Qwen, GPT-2, Llama-3 and relatives: NFC or no normalizer,
-// a split expression, byte-level BPE, added tokens. Ids equal those of the `tokenizers` library.
+// Byte-level BPE as published in tokenizer.json of Qwen, GPT-2, Llama-3, GLM-4 and relatives: NFC or no normalizer,
+// a split expression, byte-level BPE, added tokens, a template around the text. Ids equal those of the `tokenizers` library.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,10 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // Ids of a text. Added tokens ("<|im_end|>") in the text become their ids; nothing is put before or after.
+  // Ids of a text. Added tokens ("<|im_end|>") in the text become their ids. `add_special` puts around it what the
+  // file's post-processor does, such as Llama-3's <|begin_of_text|>; chat templates write such tokens themselves.
   // Ill-formed UTF-8 is read as U+FFFD, as Python's errors="replace" does. Any length; time is O(n log n).
-  [[nodiscard]] std::vector<std::int64_t> encode(std::string_view utf8) const;
+  [[nodiscard]] std::vector<std::int64_t> encode(std::string_view utf8, bool add_special = false) const;
 
   // Text of ids. Ids outside the vocabulary are passed over, as in `tokenizers`; bytes that form no character
   // become U+FFFD; `skip_special` leaves out special tokens.

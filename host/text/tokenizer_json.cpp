@@ -34,6 +34,7 @@ class Node {
   bool is_null() const { return value_->is_null(); }
   bool is_string() const { return value_->is_string(); }
   bool is_array() const { return value_->is_array(); }
+  bool is_true() const { return value_->is_boolean() && value_->get<bool>(); }
 
   // The member, or a null node if there is none.
   Node operator[](const char* key) const {
@@ -133,11 +134,22 @@ void require_neutral(const Node& model, const char* key) {
   option.unsupported("byte-level BPE without it");
 }
 
+// Pieces of text with "▁" for a space and bytes as "<0x0A>": recognised only to say so.
+void refuse_sentencepiece(const Node& model) {
+  constexpr std::string_view kWhat =
+      ": a SentencePiece-style tokenizer, as of Llama-2 and InternLM2, which is not supported; this "
+      "tokenizer reads "
+      "byte-level BPE, as of Qwen, Llama-3 and GLM-4";
+  const Node type = model["type"];
+  if (type.is_string() && type.string() == "Unigram") type.fail(cat("is \"Unigram\"", kWhat));
+  if (model["byte_fallback"].is_true()) model["byte_fallback"].fail(cat("is true", kWhat));
+}
+
 Bpe read_model(const Node& model) {
+  refuse_sentencepiece(model);
   // Very old files leave the type out.
   if (!model["type"].is_null() && type_of(model) != "BPE") model["type"].unsupported("\"BPE\"");
-  for (const char* key :
-       {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"}) {
+  for (const char* key : {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"}) {
     require_neutral(model, key);
   }
   const Node vocab = model["vocab"];
@@ -239,17 +251,64 @@ void check_decoder(const Node& decoder) {
   if (list.size() != 1 || type_of(list.front()) != "ByteLevel") decoder.unsupported("ByteLevel");
 }
 
-// ByteLevel here only moves offsets. TemplateProcessing (Llama 3) puts special tokens around a text; prompts have theirs from
-// the chat template and completions none, so encode() leaves them out, as trainers do with add_special_tokens=False.
-void check_post_processor(const Node& post_processor) {
+// The ids of one special token of a template, which are listed apart.
+void append_template_token(const Node& tokens, const Node& token, std::vector<std::int64_t>& ids) {
+  const Node entry = tokens[token["id"].string().c_str()];
+  if (entry.is_null())
+    token.fail(cat("names \"", token["id"].string(), "\", which special_tokens does not have"));
+  for (const Node& id : entry["ids"].elements()) ids.push_back(id.id());
+}
+
+// The template of a single text: special tokens, the text ("A") once, special tokens.
+void read_template(const Node& stage, TokenizerDescription& description) {
+  const Node single = stage["single"];
+  std::vector<std::int64_t> before, after;
+  bool has_text = false;
+  for (const Node& piece : single.elements()) {
+    const Node text = piece["Sequence"];
+    const bool fits =
+        text.is_null() ? !piece["SpecialToken"].is_null() : text["id"].string() == "A" && !has_text;
+    if (!fits) single.unsupported("special tokens around one {\"Sequence\": {\"id\": \"A\"}}");
+    if (text.is_null()) {
+      append_template_token(stage["special_tokens"], piece["SpecialToken"], has_text ? after : before);
+    } else {
+      has_text = true;
+    }
+  }
+  if (!has_text) single.unsupported("special tokens around one {\"Sequence\": {\"id\": \"A\"}}");
+  // A later stage goes around what an earlier one made.
+  description.before.insert(description.before.begin(), before.begin(), before.end());
+  description.after.insert(description.after.end(), after.begin(), after.end());
+}
+
+// ByteLevel here only moves offsets.
+void read_post_processor(const Node& post_processor, TokenizerDescription& description) {
   for (const Node& stage : stages(post_processor, "processors")) {
     const std::string type = type_of(stage);
-    if (type != "ByteLevel" && type != "TemplateProcessing")
-      stage.unsupported("ByteLevel, TemplateProcessing or null");
+    if (type == "TemplateProcessing") {
+      read_template(stage, description);
+    } else if (type != "ByteLevel") {
+      stage.unsupported("ByteLevel, TemplateProcessing, a Sequence of them, or null");
+    }
   }
 }
 
+// Says what to do with a directory that has its tokenizer in another form.
+[[noreturn]] void fail_without_file(const std::filesystem::path& file) {
+  std::string text = cat(file, " does not exist");
+  for (const char* other : {"tokenizer.model", "vocab.json"}) {
+    if (!std::filesystem::exists(file.parent_path() / other)) continue;
+    text +=
+        cat("; the directory has its tokenizer as ", other,
+            ", which is not read: AutoTokenizer.from_pretrained(…).save_pretrained(…) of transformers writes "
+            "tokenizer.json");
+    break;
+  }
+  throw support::UserError(text);
+}
+
 json parse(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) fail_without_file(file);
   const std::string text = support::read_file(file);
   try {
     return json::parse(text);
@@ -268,7 +327,7 @@ TokenizerDescription read_tokenizer_json(const std::filesystem::path& file) {
   description.nfc = read_normalizer(root["normalizer"]);
   read_pre_tokenizer(root["pre_tokenizer"], description);
   check_decoder(root["decoder"]);
-  check_post_processor(root["post_processor"]);
+  read_post_processor(root["post_processor"], description);
   return description;
 }
 

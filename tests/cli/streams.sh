@@ -7,6 +7,10 @@ make_shapes data 8 8
 ids=$(echo '{"text": "<think>hi</think><|im_end|>"}' | "$graft" tokenize --model "$demo_model")
 text=$(echo "$ids" | "$graft" tokenize --model "$demo_model")
 [ "$text" = '{"text":"<think>hi</think><|im_end|>"}' ] || fail "tokenize does not round-trip: $text"
+text=$(echo "$ids" | "$graft" tokenize --model "$demo_model" --skip-special-tokens)
+[ "$text" = '{"text":"<think>hi</think>"}' ] || fail "tokenize keeps special tokens: $text"
+[ "$(echo '{"text": "hi"}' | "$graft" tokenize --model "$demo_model" --add-special-tokens)" = \
+  "$(echo '{"text": "hi"}' | "$graft" tokenize --model "$demo_model")" ] || fail "tokenize adds tokens without a template"
 
 scores=$("$graft" score --reward iou format 'iou:{"space": "unit"}' << 'JSON'
 {"completion": "<think>a</think><answer>[0, 0, 56, 112]</answer>", "solution": "[0, 0, 112, 112]", "image_size": [112, 112], "processed_size": [112, 112]}

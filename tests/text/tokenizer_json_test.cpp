@@ -63,7 +63,57 @@ TEST(TokenizerJson, OtherPipelinesAreNotSupported) {
   EXPECT_PRED2(starts_with, changed_error([](json& data) {
                  data["post_processor"] = {{"type", "BertProcessing"}};
                }),
-               ": post_processor is");
+               ": post_processor is {\"type\":\"BertProcessing\"}");
+}
+
+TEST(TokenizerJson, SentencePieceIsRefusedByItsName) {
+  const std::string fallback = changed_error([](json& data) {  // as Llama-2 has it
+    data["model"]["byte_fallback"] = true;
+    data["model"]["unk_token"] = "<unk>";
+    data["pre_tokenizer"] = nullptr;
+  });
+  EXPECT_PRED2(starts_with, fallback,
+               ": model.byte_fallback is true: a SentencePiece-style tokenizer, as of Llama-2");
+  EXPECT_PRED2(contains, fallback, "reads byte-level BPE, as of Qwen, Llama-3 and GLM-4");
+  const std::string unigram = changed_error([](json& data) { data["model"] = {{"type", "Unigram"}}; });
+  EXPECT_PRED2(starts_with, unigram, ": model.type is \"Unigram\": a SentencePiece-style tokenizer");
+}
+
+TEST(TokenizerJson, TemplatesAreSpecialTokensAroundOneText) {
+  const auto error_of = [](const json& single) {
+    return changed_error([&](json& data) {
+      data["post_processor"] = {{"type", "TemplateProcessing"},
+                                {"single", single},
+                                {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {1}}}}}}};
+    });
+  };
+  const auto special = [](const char* token) {
+    return json{{"SpecialToken", {{"id", token}, {"type_id", 0}}}};
+  };
+  const auto text = [](const char* id) { return json{{"Sequence", {{"id", id}, {"type_id", 0}}}}; };
+  EXPECT_EQ(error_of({special("<s>"), text("A"), special("<s>")}), "no error");
+  EXPECT_PRED2(starts_with, error_of({special("<s>")}), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of({text("A"), text("A")}), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of({text("B")}), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of({json::object()}), ": post_processor.single is");
+  EXPECT_PRED2(contains, error_of({special("</s>"), text("A")}),
+               "names \"</s>\", which special_tokens does not have");
+  EXPECT_PRED2(starts_with, error_of(7), ": post_processor.single must be an array");
+}
+
+TEST(TokenizerJson, OtherFilesOfATokenizerAreNamed) {
+  for (const char* other : {"tokenizer.model", "vocab.json"}) {
+    const TemporaryTokenizer temporary("{}");
+    std::filesystem::rename(temporary.file(), temporary.file().parent_path() / other);
+    try {
+      Tokenizer::load(temporary.file());
+      FAIL() << "no error";
+    } catch (const support::UserError& error) {
+      EXPECT_PRED2(contains, error.what(),
+                   "tokenizer.json does not exist; the directory has its tokenizer as");
+      EXPECT_PRED2(contains, error.what(), other);
+    }
+  }
 }
 
 TEST(TokenizerJson, OptionsThatWouldChangeIdsAreNotSupported) {
@@ -73,8 +123,6 @@ TEST(TokenizerJson, OptionsThatWouldChangeIdsAreNotSupported) {
   }
   EXPECT_PRED2(starts_with, changed_error([](json& data) { data["model"]["dropout"] = 0.1; }),
                ": model.dropout is 0.1");
-  EXPECT_PRED2(starts_with, changed_error([](json& data) { data["model"]["byte_fallback"] = true; }),
-               ": model.byte_fallback is true");
   EXPECT_PRED2(contains, changed_error([](json& data) {
                  data["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "MergedWithNext";
                }),

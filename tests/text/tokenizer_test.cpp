@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -108,6 +109,35 @@ TEST(Tokenizer, IgnoreMergesTakesAWholeWordFromTheVocabulary) {
   EXPECT_EQ(ignoring.encode("zqzq"), Ids{1000});
 }
 
+// Llama-3 puts one token before a text, GLM-4 two; a later stage goes around an earlier one.
+TEST(Tokenizer, TemplatesPutTokensAroundATextIfAsked) {
+  const auto stage = [](const std::vector<int>& before, const std::vector<int>& after) {
+    const auto special = [](const std::vector<int>& ids) {
+      const std::string name = json(ids).dump();
+      return json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
+    };
+    json tokens = json::object();
+    for (const auto& ids : {before, after})
+      tokens[json(ids).dump()] = {{"id", json(ids).dump()}, {"ids", ids}};
+    return json{{"type", "TemplateProcessing"},
+                {"single", {special(before), {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, special(after)}},
+                {"special_tokens", tokens}};
+  };
+  const Tokenizer subject = changed_tokenizer([&](json& data) {
+    data["post_processor"] = {
+        {"type", "Sequence"},
+        {"processors", {{{"type", "ByteLevel"}}, stage({1, 2}, {3}), stage({4}, {5, 6})}}};
+  });
+  const Ids plain = tokenizer().encode("the box");
+  EXPECT_EQ(subject.encode("the box"), plain);
+  Ids expected = {4, 1, 2};
+  expected.insert(expected.end(), plain.begin(), plain.end());
+  expected.insert(expected.end(), {3, 5, 6});
+  EXPECT_EQ(subject.encode("the box", /*add_special=*/true), expected);
+  EXPECT_EQ(subject.encode("", true), (Ids{4, 1, 2, 3, 5, 6}));
+  EXPECT_EQ(tokenizer().encode("the box", true), plain);
+}
+
 TEST(Tokenizer, AcceptsALiteralSplitPattern) {
   const Tokenizer literal = changed_tokenizer([](json& data) {
     data["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {{"String", "."}};
@@ -172,6 +202,21 @@ TEST(Tokenizer, LongTextsOfOneKindTakeLinearTime) {
     while (text.size() < size) text += unit;
     const std::string back = tokenizer().decode(tokenizer().encode(text), false);
     EXPECT_EQ(back.size(), text.size()) << unit;
+  }
+}
+
+// Any ids: halves of characters, special tokens, ids that no token has.
+TEST(StreamDecoder, PiecesOfAnyIdsAreTheWholeText) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    Ids ids(1 + random() % 12);
+    for (std::int64_t& id : ids) {
+      const bool is_byte = random() % 2 == 0;  // the first 256 ids are the single bytes
+      id = static_cast<std::int64_t>(random() % (is_byte ? 256 : 470));
+    }
+    for (const bool skip : {false, true}) {
+      ASSERT_EQ(streamed(tokenizer(), ids, skip), tokenizer().decode(ids, skip)) << json(ids);
+    }
   }
 }
 

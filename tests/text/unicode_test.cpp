@@ -2,6 +2,7 @@
 // The pieces under the tokenizer: UTF-8, normalization, split expressions.
 #include <gtest/gtest.h>
 
+#include "support/strings.h"
 #include "text/normalize.h"
 #include "text/split_pattern.h"
 #include "text/split_regex.h"
@@ -73,6 +74,40 @@ TEST(SplitPattern, LettersAndDigitsOfUnicode16) {
 
 TEST(SplitPattern, CaseIsIgnoredWhereTheExpressionSaysSo) {
   EXPECT_EQ(pieces_of("(?i:'s)|x", "'S'\u017f X"), "'S|'\u017f| X");
+}
+
+// What the published expressions of the families do differently: digits, apostrophes, marks, ends of lines.
+TEST(SplitRegex, TheFamiliesExpressions) {
+  using Pieces = std::vector<std::string_view>;
+  const auto with = [](std::string_view letters, std::string_view digits) {
+    return SplitRegex::from_expression(support::cat(R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|)", letters, "|", digits,
+                                                    R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|)",
+                                                    R"(\s*[\r\n]+|\s+(?!\S)|\s+)"));
+  };
+  const auto cut = [](const SplitRegex& expression, std::string_view text) {
+    Pieces pieces;
+    expression.split(text, pieces);
+    return pieces;
+  };
+  constexpr std::string_view kLetters = R"([^\r\n\p{L}\p{N}]?\p{L}+)";
+  const SplitRegex qwen = with(kLetters, R"(\p{N})"), llama3 = with(kLetters, R"(\p{N}{1,3})");  // and GLM-4
+  EXPECT_EQ(cut(qwen, "a 12345."), (Pieces{"a", " ", "1", "2", "3", "4", "5", "."}));
+  EXPECT_EQ(cut(llama3, "a 12345."), (Pieces{"a", " ", "123", "45", "."}));
+  EXPECT_EQ(cut(llama3, "\u0662\u0663\u0664\u0665"), (Pieces{"\u0662\u0663\u0664", "\u0665"}));
+  for (const SplitRegex* both : {&qwen, &llama3}) {
+    EXPECT_EQ(cut(*both, "HE'LL don't"), (Pieces{"HE", "'LL", " don", "'t"}));
+    EXPECT_EQ(cut(*both, "it'\u017F"), (Pieces{"it", "'\u017F"}));  // a long s is an s
+    EXPECT_EQ(cut(*both, "x !?\n\ny"), (Pieces{"x", " !?\n\n", "y"}));
+    EXPECT_EQ(cut(*both, "x \t\r\n  y"), (Pieces{"x", " \t\r\n", " ", " y"}));
+    EXPECT_EQ(cut(*both, "x  "), (Pieces{"x", "  "}));
+    EXPECT_EQ(cut(*both, "(word"), (Pieces{"(word"}));
+    EXPECT_EQ(cut(*both, "\u4F60\u597D"), (Pieces{"\u4F60\u597D"}));
+  }
+  // With marks among the letters (Qwen3.5), they do not end a word.
+  const SplitRegex marks =
+      SplitRegex::from_expression(R"([^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+)");
+  EXPECT_EQ(cut(marks, "e\u0301a"), (Pieces{"e\u0301a"}));
+  EXPECT_EQ(cut(qwen, "e\u0301a"), (Pieces{"e", "\u0301a"}));
 }
 
 TEST(SplitRegex, PiecesCoverTheText) {

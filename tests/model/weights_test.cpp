@@ -2,6 +2,7 @@
 // Weights of a directory into declared parameters: dtypes, memory, ties, what does not fit, shards.
 #include "model/weights.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>

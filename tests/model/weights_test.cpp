@@ -118,7 +118,7 @@ TEST_F(WeightsTest, ATiedHeadMayBeStoredUnderEitherNameOrBoth) {
     EXPECT_TRUE(at::equal(params[0].tensor, values));
     EXPECT_TRUE(params[1].tensor.is_same(params[0].tensor));
   }
-  write({{"embed", values}, {"head", values + 1}});
+  write({{"embed", values}, {"head", values.add(1)}});
   const std::string text = refusal(tied);
   EXPECT_TRUE(contains(text, "1 tied but different: head (other values than embed")) << text;
   EXPECT_TRUE(contains(text, "tie_word_embeddings")) << text;

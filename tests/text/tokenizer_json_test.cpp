@@ -92,10 +92,10 @@ TEST(TokenizerJson, TemplatesAreSpecialTokensAroundOneText) {
   };
   const auto text = [](const char* id) { return json{{"Sequence", {{"id", id}, {"type_id", 0}}}}; };
   EXPECT_EQ(error_of({special("<s>"), text("A"), special("<s>")}), "no error");
-  EXPECT_PRED2(starts_with, error_of({special("<s>")}), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of(json::array({special("<s>")})), ": post_processor.single is");
   EXPECT_PRED2(starts_with, error_of({text("A"), text("A")}), ": post_processor.single is");
-  EXPECT_PRED2(starts_with, error_of({text("B")}), ": post_processor.single is");
-  EXPECT_PRED2(starts_with, error_of({json::object()}), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of(json::array({text("B")})), ": post_processor.single is");
+  EXPECT_PRED2(starts_with, error_of(json::array({json::object()})), ": post_processor.single is");
   EXPECT_PRED2(contains, error_of({special("</s>"), text("A")}),
                "names \"</s>\", which special_tokens does not have");
   EXPECT_PRED2(starts_with, error_of(7), ": post_processor.single must be an array");

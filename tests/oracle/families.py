@@ -279,7 +279,8 @@ class Family:
         if not self.is_nested:
             return config
         text = {key: value for key, value in config.items() if key not in TOP_KEYS}
-        return {**{key: config[key] for key in TOP_KEYS}, "text_config": {**text, "model_type": self.name + "_text"}}
+        text["model_type"] = self.name + "_text"
+        return {**{key: config[key] for key in TOP_KEYS}, "text_config": text}
 
     def preprocessor_config(self, size: str) -> dict:
         """Return ``preprocessor_config.json``."""

@@ -93,9 +93,11 @@ class Golden:
         self.compact = compact
         self.processor = family.load_processor(out)
         self.tokenizer = self.processor.tokenizer if family.has_images else self.processor
-        self.model = family.auto_class().from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
+        model = family.auto_class().from_pretrained(out, dtype=torch.float32, attn_implementation="eager")
+        self.model = model.eval()
         self.tensors: dict[str, torch.Tensor] = {}
-        self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32", "images": family.has_images}
+        self.notes: dict = {"versions": library_versions(), "seed": seed, "dtype": "float32"}
+        self.notes["images"] = family.has_images
         rng = random.Random(seed + 1)
         # One image that needs no resize and one that does.
         unit = 2 * family.patch_size
@@ -159,8 +161,14 @@ class Golden:
             self.tensors[f"{key}.pixel_values"] = result["pixel_values"]
             self.tensors[f"{key}.image_grid_thw"] = result["image_grid_thw"]
         self.notes["smart_resize"] = [
-            {"height": h, "width": w, "min_pixels": low, "max_pixels": high, "resized": smart_resize(h, w, 2 * self.family.patch_size, low, high)}
-            for h, w, low, high in RESIZE_CASES
+            {
+                "height": height,
+                "width": width,
+                "min_pixels": low,
+                "max_pixels": high,
+                "resized": smart_resize(height, width, 2 * self.family.patch_size, low, high),
+            }
+            for height, width, low, high in RESIZE_CASES
         ]
 
     def add_prompt(self) -> None:
@@ -215,7 +223,7 @@ class Golden:
         return self.model.model.get_rope_index(**{name: inputs[name] for name in names})
 
     def vision_features(self, inputs) -> torch.Tensor:
-        """What the decoder takes of the images: embeddings, and beside them the features for deeper layers if there are any."""
+        """What the decoder takes of the images: embeddings, and beside them any features for deeper layers."""
         output = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
         return torch.cat([output.pooler_output, *(getattr(output, "deepstack_features", None) or [])], 1)
 

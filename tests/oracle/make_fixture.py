@@ -118,7 +118,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--size", choices=sorted(SIZES), default="tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=1, help="number of safetensors files (an index is written if > 1)")
-    parser.add_argument("--tie", choices=["auto", "yes", "no"], default="auto", help="auto: as published checkpoints of the size are")
+    parser.add_argument("--tie", choices=["auto", "yes", "no"], default="auto", help="auto: as small published ones")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="dtype of the stored weights")
     parser.add_argument(
         "--layout",
@@ -159,7 +159,8 @@ def main(argv=None) -> int:
     model = build_model(args.out, family, args.seed)
     if args.layout == "v5":
         model.config.save_pretrained(args.out)
-    summary = write_weights(args.out, model, tie, "v5" if family.is_nested else args.layout, args.shards, getattr(torch, args.dtype))
+    layout = "v5" if family.is_nested else args.layout
+    summary = write_weights(args.out, model, tie, layout, args.shards, getattr(torch, args.dtype))
     summary["parameters"] = sum(p.numel() for p in model.parameters())
     summary["vocab_size"] = model.config.get_text_config().vocab_size
     del model

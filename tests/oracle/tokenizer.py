@@ -69,7 +69,7 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 
-#: The same with Qwen2's messages of text only. Without a system message Qwen3's has none, and it treats reasoning.
+#: Equal to Qwen2's for messages of text, with a system message of its own.
 TEXT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- if loop.first and message['role'] != 'system' -%}
@@ -82,7 +82,8 @@ TEXT_TEMPLATE = """\
 {%- endif -%}
 """
 
-#: Equal to Qwen3's for messages of text: reasoning of turns before the last question is dropped, the last answer has a block.
+#: Equal to Qwen3's for messages of text: reasoning of turns before the last question is dropped, the last answer has
+#: a block.
 THINKING_TEMPLATE = """\
 {%- set seen = namespace(question=messages | length - 1) -%}
 {%- for message in messages -%}
@@ -155,9 +156,16 @@ def chatml(template: str) -> TokenizerStyle:
 
 
 #: Qwen3-VL's has no default system message.
-NO_SYSTEM_TEMPLATE = CHAT_TEMPLATE.replace("{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}\n", "")
+NO_SYSTEM_TEMPLATE = CHAT_TEMPLATE.replace(
+    "{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}\n", ""
+)
 
-CHATML = {"qwen_vl": chatml(CHAT_TEMPLATE), "qwen3_vl": chatml(NO_SYSTEM_TEMPLATE), "qwen2": chatml(TEXT_TEMPLATE), "qwen3": chatml(THINKING_TEMPLATE)}
+CHATML = {
+    "qwen_vl": chatml(CHAT_TEMPLATE),
+    "qwen3_vl": chatml(NO_SYSTEM_TEMPLATE),
+    "qwen2": chatml(TEXT_TEMPLATE),
+    "qwen3": chatml(THINKING_TEMPLATE),
+}
 
 LLAMA3 = TokenizerStyle(
     regex=LLAMA3_REGEX,
@@ -210,12 +218,16 @@ def train_tokenizer(vocab_size: int, seed: int, style: TokenizerStyle = CHATML["
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in style.special])
     if style.adds_bos:
         bos = (style.bos, tokenizer.token_to_id(style.bos))
-        template = processors.TemplateProcessing(single=f"{style.bos} $A", pair=f"{style.bos} $A $B:1", special_tokens=[bos])
+        template = processors.TemplateProcessing(
+            single=f"{style.bos} $A", pair=f"{style.bos} $A $B:1", special_tokens=[bos]
+        )
         tokenizer.post_processor = processors.Sequence([tokenizer.post_processor, template])
     return tokenizer
 
 
-def write_tokenizer(out: Path, tokenizer: Tokenizer, merges_style: str, processor_class: str | None, style: TokenizerStyle) -> None:
+def write_tokenizer(
+    out: Path, tokenizer: Tokenizer, merges_style: str, processor_class: str | None, style: TokenizerStyle
+) -> None:
     """Write tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and the chat template files."""
     data = json.loads(tokenizer.to_str())
     pairs = [m if isinstance(m, list) else m.split(" ") for m in data["model"]["merges"]]

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/periodic_evaluation.h"
 
+#include "support/error.h"
 #include "support/files.h"
 #include "support/log.h"
 #include "support/strings.h"
 #include "train/evaluate.h"
+#include "train/phases.h"
 #include "train/sft.h"
 
 namespace graft::train {
@@ -24,6 +26,14 @@ std::vector<std::string> metric_names(const Session& session, config::Command co
   return names;
 }
 
+// Otherwise every evaluation of the run would be empty.
+void require_usable_sample(const PromptSource& prompts) {
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (prompts.usable(i)) return;
+  }
+  throw support::UserError("no sample of data.eval can be used; see the warnings above");
+}
+
 }  // namespace
 
 PeriodicEvaluation::PeriodicEvaluation(const config::RunConfig& config, const Session& session,
@@ -33,6 +43,7 @@ PeriodicEvaluation::PeriodicEvaluation(const config::RunConfig& config, const Se
   rule_.require_known(metric_names(session, command));
   data::Dataset dataset = load_samples(config::eval_files(config.data), config.data, config.eval.samples);
   prompts_ = std::make_unique<PromptSource>(*session.model, config.data, std::move(dataset.samples), 0);
+  require_usable_sample(*prompts_);
 }
 
 bool PeriodicEvaluation::is_due(const RunState& state) const {
@@ -46,10 +57,14 @@ bool PeriodicEvaluation::run(RunState& state, MetricsFile& metrics) const {
   const auto add = [&](const nlohmann::ordered_json& values) {
     for (const auto& [name, value] : values.items()) row["eval_" + name] = value;
   };
-  if (command_ == config::kSft) add(validate(*session_.model, *prompts_, config_));
-  if (session_.rewards != nullptr) {
-    add(evaluate(*session_.model, *session_.rewards, *prompts_, config_).summary);
-  }
+  Phases phases;
+  phases.run("evaluation", [&] {
+    if (command_ == config::kSft) add(validate(*session_.model, *prompts_, config_));
+    if (session_.rewards != nullptr) {
+      add(evaluate(*session_.model, *session_.rewards, *prompts_, config_).summary);
+    }
+  });
+  phases.add_to(row);
   state.last_evaluation = state.step;
   const bool is_best = rule_.update(state.best, state.step, row);
   metrics.write(row);
@@ -66,12 +81,17 @@ bool PeriodicEvaluation::run(RunState& state, MetricsFile& metrics) const {
 }
 
 void write_best_model(const std::filesystem::path& output_dir, const BestModel& best) {
+  const std::filesystem::path file = output_dir / "best.json";
+  if (!best.value) {
+    std::filesystem::remove(file);
+    return;
+  }
   const nlohmann::ordered_json note = {
       {"metric", best.metric},
       {"value", *best.value},
       {"step", best.step},
       {"checkpoint", checkpoint_directory(output_dir, best.step).filename().string()}};
-  support::write_file_atomic(output_dir / "best.json", note.dump(2) + "\n");
+  support::write_file_atomic(file, note.dump(2) + "\n");
 }
 
 }  // namespace graft::train

@@ -89,6 +89,13 @@ void resume(const config::RunConfig& config, adapt::Adapter& adapter, Trainer& t
   trainer.state() =
       load_checkpoint(*checkpoint, static_cast<std::uint64_t>(config.seed), adapter, trainer.optimizer());
   support::log_info(cat("continuing from ", *checkpoint, ", step ", trainer.state().step));
+  BestModel& best = trainer.state().best;
+  if (best.value && !fs::exists(checkpoint_directory(config.output_dir, best.step))) {
+    support::log_warn(cat("the best checkpoint so far, of step ", best.step,
+                          ", is not in output_dir; the best "
+                          "is searched anew"));
+    best = {};
+  }
 }
 
 // Writes what is logged of the rows of one call: the means since the last logged row. True if something was.
@@ -108,6 +115,10 @@ bool log_rows(const config::RunConfig& config, RunState& state,
 // What the run leaves: an adapter, or a model directory from `full`. The best one if so configured.
 void save_result(const config::RunConfig& config, const BestModel& best, adapt::Adapter& adapter,
                  const fs::path& directory) {
+  if (config.train.load_best_model_at_end && !best.value) {
+    support::log_warn(cat("no evaluation gave a value of ", *config.train.metric_for_best_model,
+                          ", so the result is the last model instead of the best"));
+  }
   if (config.train.load_best_model_at_end && best.value) {
     load_trained(checkpoint_directory(directory, best.step), adapter);
     support::log_info(cat("the best model is that of step ", best.step, ": ", best.metric, " ", *best.value));
@@ -133,11 +144,14 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
                     config.train.max_saved.value_or(0));
     saved = state.step;
   };
+  write_best_model(files.directory(), state.best);  // a resumed run may have gone back behind it
   support::Progress progress(label, last, {state.step, config.train.logging_steps});
   try {
     while (true) {
       const bool is_best = evaluation.is_due(state) && evaluation.run(state, files.metrics());
       const bool is_over = state.step >= last || evaluation.is_exhausted(state);
+      // Early stopping: the steps since the last logged row are logged, too.
+      if (is_over && !state.window.empty()) files.metrics().write(state.window.take());
       if (is_best || is_due(config.train.save_steps, saved, state.step) || (is_over && saved != state.step))
         save();
       if (is_best) write_best_model(files.directory(), state.best);

@@ -41,6 +41,7 @@ head -c 200 data/images/000000.png > data/images/cut.png
 write_record images/cut.png '<image>Where?' data/corrupt.jsonl
 expect_exit 2 'cut.png' "${run[@]}" data.train=data/corrupt.jsonl data.strict=true
 expect_exit 2 'no sample' "${run[@]}" data.train=data/corrupt.jsonl
+expect_exit 2 'no sample of data.eval' "${run[@]}" data.eval=data/corrupt.jsonl train.eval_steps=1
 expect_exit 2 'max_prompt_length' "${run[@]}" data.max_prompt_length=5 data.strict=true
 [ ! -e out ] || fail "bad input left an output directory behind"
 

@@ -19,15 +19,26 @@ awk -v a="$first" -v b="$second" -v m="$mean" 'BEGIN { d = (a + b) / 2 - m; exit
 [ "$(wc -l < epochs/completions.jsonl)" = 16 ] || fail "expected the completions of the logged steps, 2 x 2 x 4"
 
 # --- the best model, and early stopping: no improvement can exceed the threshold
-grpo best train.steps=20 data.eval=data/train.jsonl train.eval_steps=2 eval.samples=4 train.metric_for_best_model=eval_reward \
-  train.early_stopping_patience=2 train.early_stopping_threshold=100 train.load_best_model_at_end=true train.save_steps=1 \
-  train.max_saved=1 2> best.log || { cat best.log >&2; fail "best model"; }
+best_settings=(train.steps=20 data.eval=data/train.jsonl train.eval_steps=2 eval.samples=4 train.metric_for_best_model=eval_reward
+  train.early_stopping_patience=2 train.early_stopping_threshold=100 train.load_best_model_at_end=true train.save_steps=1
+  train.max_saved=1 train.logging_steps=4)
+grpo best "${best_settings[@]}" 2> best.log || { cat best.log >&2; fail "best model"; }
 grep -q 'stopping early: eval_reward did not improve in 2 evaluations' best.log || fail "early stopping was not said"
 [ "$(tail -1 best/metrics.jsonl | grep -o '"step":[0-9]*')" = '"step":6' ] || fail "expected the end at step 6"
+[ "$(grep -c '"loss"' best/metrics.jsonl)" = 2 ] || fail "expected logged rows at step 4 and at the early end"
 best=$(grep -o '"checkpoint": "[^"]*"' best/best.json | cut -d'"' -f4)
 cmp "best/$best/adapter/adapter_model.safetensors" best/adapter/adapter_model.safetensors || fail "the result is not the best"
 [ "$(find best -maxdepth 1 -name 'checkpoint-*' | wc -l)" -le 2 ] || fail "more than the newest and the best checkpoint"
 grep -q '"eval_completions/mean_length"' best/metrics.jsonl || fail "evaluations lack completions/mean_length"
+cp -r best before
+grpo best "${best_settings[@]}" train.resume=auto 2> best.log || { cat best.log >&2; fail "resuming a run that stopped early"; }
+cmp before/metrics.jsonl best/metrics.jsonl || fail "a run that stopped early went on when it was resumed"
+cmp before/adapter/adapter_model.safetensors best/adapter/adapter_model.safetensors || fail "resuming changed the result"
+cmp before/best.json best/best.json || fail "resuming changed the best model"
+cp -r best moved
+rm -r "moved/$best" && grpo moved "${best_settings[@]}" train.early_stopping_patience=9 train.steps=8 \
+  "train.resume=best/checkpoint-6" 2> moved.log || { cat moved.log >&2; fail "resuming without the best checkpoint"; }
+grep -q 'the best is searched anew' moved.log || fail "a missing best checkpoint was not said"
 
 # --- supervised: validation loss, no sampling unless there are rewards
 sft() {

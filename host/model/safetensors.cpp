@@ -104,6 +104,7 @@ void SafetensorsFile::copy_to(const TensorEntry& entry, at::Tensor& target) cons
   const auto options = at::TensorOptions().dtype(entry.dtype);
   const std::uint64_t element = c10::elementSize(entry.dtype);
   at::Tensor flat = target.view({-1});
+  at::Tensor buffer;  // for data that is not aligned, as every chunk of it then is
   for (std::uint64_t at = 0, bytes = entry.end - entry.begin; at < bytes; at += kChunkBytes) {
     const std::uint64_t size = std::min(kChunkBytes, bytes - at);
     const auto count = static_cast<std::int64_t>(size / element);
@@ -112,8 +113,9 @@ void SafetensorsFile::copy_to(const TensorEntry& entry, at::Tensor& target) cons
     if (is_aligned(from, entry.dtype)) {
       chunk = at::from_blob(const_cast<char*>(from), {count}, options);
     } else {
-      chunk = at::empty({count}, options);
-      std::copy_n(from, size, static_cast<char*>(chunk.mutable_data_ptr()));
+      if (!buffer.defined()) buffer = at::empty({count}, options);  // the first chunk is the largest
+      std::copy_n(from, size, static_cast<char*>(buffer.mutable_data_ptr()));
+      chunk = buffer.narrow(0, 0, count);
     }
     flat.narrow(0, static_cast<std::int64_t>(at / element), count).copy_(chunk);
     release(entry, at, size);

@@ -118,7 +118,7 @@ std::string ChatMl::render(const Json& messages, bool add_generation_prompt, con
         content = "<think>\n" + thought.reasoning + "\n</think>\n\n" + trim_left(content, "\n");
       }
     }
-    out += "<|im_start|>" + role + "\n" + content + "<|im_end|>\n";
+    out.append("<|im_start|>").append(role).append("\n").append(content).append("<|im_end|>\n");
   }
   if (add_generation_prompt) out += "<|im_start|>assistant\n";
   if (add_generation_prompt && opens_thought) out += "<think>\n";

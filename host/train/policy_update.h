@@ -33,7 +33,7 @@ class PolicyUpdate {
 
   // Sets ref_logprobs of every micro-batch: of the base model, or of the initial trained tensors.
   void score_reference(Experience& experience);
-  // Sets old_logprobs of every micro-batch where objective.old_logprobs wants them before the update.
+  // Sets old_logprobs of every micro-batch, in evaluation mode as the rollout was, where objective.old_logprobs wants them before the update.
   void score_old(Experience& experience) const;
   // Loss and gradients of one optimizer step: gradients are added to those of the trained tensors. In the first iteration of a
   // rollout this may be the pass that gives old_logprobs. Throws DivergedError for a loss that is not finite.
@@ -43,7 +43,7 @@ class PolicyUpdate {
  private:
   [[nodiscard]] objective::TokenLogprobs logprobs(const Experience& experience, const MicroBatch& micro,
                                                   const objective::LogprobOptions& options) const;
-  // The log-probabilities or entropies of all micro-batches without gradients and dropout.
+  // Which tokens of each micro-batch belong to the step's top_entropy_quantile (bool [N] each); empty if all count.
   [[nodiscard]] std::vector<at::Tensor> policy_masks(const Experience& experience,
                                                      const MiniBatch& mini) const;
   [[nodiscard]] objective::LossInput loss_input(const Experience& experience, const MiniBatch& mini,

@@ -110,14 +110,17 @@ std::vector<std::string> summary_metrics(const rewards::RewardSet& rewards) {
   return names;
 }
 
+std::size_t evaluated_samples(const PromptSource& prompts, const config::EvalConfig& config) {
+  if (!config.samples) return prompts.size();
+  return std::min(prompts.size(), static_cast<std::size_t>(*config.samples));
+}
+
 Evaluation evaluate(const model::Model& model, const rewards::RewardSet& rewards, const PromptSource& prompts,
                     const config::RunConfig& config) {
   at::NoGradGuard no_grad;
   Evaluation result;
   Mean length;
-  const std::size_t total = std::min(
-      prompts.size(),
-      static_cast<std::size_t>(config.eval.samples.value_or(static_cast<std::int64_t>(prompts.size()))));
+  const std::size_t total = evaluated_samples(prompts, config.eval);
   rollout::SamplingOptions options = sampling_options(model, config);
   options.num_generations = 1;
   options.temperature = config.eval.temperature;

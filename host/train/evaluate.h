@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -22,6 +23,9 @@ struct Evaluation {
 // Names of what the summary gives: reward (weighted sum, mean over the samples with a score), each component by name,
 // iou_accuracy, finished, completions/mean_length and completions/clipped_ratio.
 [[nodiscard]] std::vector<std::string> summary_metrics(const rewards::RewardSet& rewards);
+
+// How many samples of `prompts`, from the first on, an evaluation looks at: eval.samples, at most all.
+[[nodiscard]] std::size_t evaluated_samples(const PromptSource& prompts, const config::EvalConfig& config);
 
 // Answers the first eval.samples samples of `prompts` in file order, one completion each (greedy unless eval.temperature
 // says otherwise), and scores them. The component "iou", if there, also gives the share at or above eval.iou_threshold. Bad

@@ -189,15 +189,26 @@ void prepare_process(const config::RunConfig& config) {
   if (config.train.threads > 0) at::set_num_threads(static_cast<int>(config.train.threads));
 }
 
+// What a run starts from, before a model is opened: its samples, and the configuration with the length that follows from them.
+struct Start {
+  data::Dataset dataset;
+  config::LoadedConfig loaded;
+};
+
+Start start_run(const config::LoadedConfig& given, config::Command command) {
+  prepare_process(given.config);
+  check_output_dir(given.config);
+  Start start;
+  start.dataset =
+      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
+  start.loaded = with_run_length(given, static_cast<std::int64_t>(start.dataset.samples.size()), command);
+  return start;
+}
+
 }  // namespace
 
 void run_grpo(const config::LoadedConfig& given) {
-  prepare_process(given.config);
-  check_output_dir(given.config);
-  data::Dataset dataset =
-      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
-  const config::LoadedConfig loaded =
-      with_run_length(given, static_cast<std::int64_t>(dataset.samples.size()), config::kTrain);
+  auto [dataset, loaded] = start_run(given, config::kTrain);
   const config::RunConfig& config = loaded.config;
   Session session = open_training(config, /*with_rewards=*/true);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
@@ -226,12 +237,7 @@ void run_grpo(const config::LoadedConfig& given) {
 }
 
 void run_sft(const config::LoadedConfig& given) {
-  prepare_process(given.config);
-  check_output_dir(given.config);
-  data::Dataset dataset =
-      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
-  const config::LoadedConfig loaded =
-      with_run_length(given, static_cast<std::int64_t>(dataset.samples.size()), config::kSft);
+  auto [dataset, loaded] = start_run(given, config::kSft);
   const config::RunConfig& config = loaded.config;
   const bool is_scored = config.train.eval_steps > 0 && !config.rewards.empty();
   Session session = open_training(config, is_scored);

@@ -11,6 +11,7 @@
 #include "objective/logprobs.h"
 #include "support/error.h"
 #include "support/interrupt.h"
+#include "train/evaluate.h"
 #include "train/micro_batches.h"
 #include "train/phases.h"
 #include "train/schedule.h"
@@ -135,9 +136,7 @@ nlohmann::ordered_json validate(const model::Model& model, const PromptSource& p
                                 const config::RunConfig& config) {
   const at::NoGradGuard no_grad;
   AnswerSums sums;
-  const std::size_t total = std::min(
-      prompts.size(),
-      static_cast<std::size_t>(config.eval.samples.value_or(static_cast<std::int64_t>(prompts.size()))));
+  const std::size_t total = evaluated_samples(prompts, config.eval);
   const auto batch = static_cast<std::size_t>(config.eval.batch_size);
   for (std::size_t first = 0; first < total; first += batch) {
     if (support::interrupt_requested()) throw support::Interrupted("a signal came");

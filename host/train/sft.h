@@ -46,7 +46,7 @@ class SftTrainer {
   RunState state_;
 };
 
-// Loss and token accuracy over the first eval.samples usable samples of `prompts`, as SftTrainer computes them, without
+// Loss and token accuracy over the usable ones of the first eval.samples samples of `prompts`, as SftTrainer computes them, without
 // dropout: {"loss", "mean_token_accuracy", "entropy", "answer_tokens"}; means are null without a token. support::Interrupted on
 // a signal.
 [[nodiscard]] nlohmann::ordered_json validate(const model::Model& model, const PromptSource& prompts,

@@ -11,27 +11,35 @@
 #include <string>
 #include <vector>
 
+#include "adapt/site_patterns.h"
 #include "adapt/targeting.h"
 #include "model/model.h"
 #include "plugin/registry.h"
 
 namespace graft::adapt {
 
-// A tensor that the optimizer trains or that is saved with the adapter.
+// A tensor that the optimizer trains, that is saved with the adapter, or that the strategy keeps between steps.
 struct AdapterTensor {
-  std::string
-      name;  // "<site>.lora_A.weight" for adapter tensors, the parameter's name for trained base parameters
+  // "<site>.lora_A.weight" for tensors at sites, "vera_A" for those of the whole model, the parameter's name for trained base
+  // parameters and their copies.
+  std::string name;
   at::Tensor tensor;  // float32 master, leaf; requires_grad if trained
   bool is_trained = true;
-  bool is_base = false;        // a base parameter that is trained itself
+  bool is_saved = true;        // part of the adapter's file
+  bool is_base = false;        // a base parameter that is trained itself, or a copy of one
+  bool is_copy = false;        // of a base parameter, which stays as it was
   std::int32_t component = 0;  // GRAFT_COMPONENT_*
   std::int64_t site = -1;      // index, -1 for parameters outside of sites
+  double learning_rate_scale = 1.0;
 };
 
 struct AttachOptions {
   std::string strategy;                              // component name: "lora", "full"
   nlohmann::json params = nlohmann::json::object();  // as given by the user, without defaults
   TargetSpec targets;
+  SitePatterns rank_pattern, alpha_pattern;  // as PEFT's fields of these names
+  // Modules by name or ending, of which the adapter trains and saves whole copies (PEFT's modules_to_save).
+  std::vector<std::string> modules_to_save;
   // Warm start from this PEFT directory; empty for a fresh adapter. Its layers and parameters hold: `targets`
   // is not used, and `params` that differ from the file's win with a warning.
   std::filesystem::path adapter;
@@ -64,9 +72,20 @@ class Adapter {
   [[nodiscard]] std::string summary() const;
   [[nodiscard]] const nlohmann::json& resolved_params() const;
   [[nodiscard]] const std::string& strategy() const;
+  // What the strategy adds to the loss in each optimizer step, with its graph; undefined if nothing.
+  [[nodiscard]] at::Tensor regularization(std::int64_t step, std::int64_t total_steps) const;
+  // Around the optimizer's step, while the gradients are there; see graft_peft. `step`: optimizer steps done before.
+  void before_update(std::int64_t step, std::int64_t total_steps) const;
+  void after_update(std::int64_t step, std::int64_t total_steps) const;
+
   // True if switching adapters off gives the reference policy: no base parameter is trained and no warm start
   // was loaded.
   [[nodiscard]] bool base_is_reference() const;
+
+  // Writes the model with the adapter merged into its weights as a plain model directory: float32 arithmetic, rounded once to
+  // the dtype of the weights. A head that is tied to the embeddings is stored on its own if either changes. UserError if the
+  // strategy cannot be merged.
+  void save_merged(const std::filesystem::path& directory) const;
 
   // Writes PEFT's format: adapter_config.json and adapter_model.safetensors, from which PEFT adapts exactly
   // the same layers; a strategy that trains base parameters writes the whole model directory instead. Atomic:
@@ -82,6 +101,8 @@ class Adapter {
 
  private:
   struct State;
+  // The tensors of the adapter's file, in memory of their own where the strategy computes them.
+  [[nodiscard]] std::vector<AdapterTensor> stored_tensors() const;
   explicit Adapter(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

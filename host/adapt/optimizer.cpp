@@ -12,6 +12,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "model/safetensors.h"
@@ -53,13 +54,14 @@ double AdamW::clip_grad_norm(double max_norm) {
 }
 
 void AdamW::step(double learning_rate) {
-  std::vector<std::size_t> decayed, kept;
+  // Tensors with the same rates go through one fused call.
+  std::map<std::pair<double, double>, std::vector<std::size_t>> groups;
   for (std::size_t i = 0; i < trained_.size(); ++i) {
     if (!trained_[i].tensor.grad().defined()) continue;
-    (decays(trained_[i]) ? decayed : kept).push_back(i);
+    const double decay = decays(trained_[i]) ? options_.weight_decay : 0.0;
+    groups[{learning_rate * trained_[i].learning_rate_scale, decay}].push_back(i);
   }
-  update(decayed, learning_rate, options_.weight_decay);
-  update(kept, learning_rate, 0.0);
+  for (const auto& [rates, which] : groups) update(which, rates.first, rates.second);
 }
 
 void AdamW::update(const std::vector<std::size_t>& which, double learning_rate, double weight_decay) {

@@ -80,7 +80,7 @@ std::string exclusion(const std::set<std::string>& roots, bool whole) {
   return support::cat(whole ? "" : R"((.*\.)?)", alternatives, R"((\..*)?)");
 }
 
-std::vector<std::string> string_list(const nlohmann::json& value, const std::string& where) {
+std::vector<std::string> string_list(const nlohmann::ordered_json& value, const std::string& where) {
   std::vector<std::string> names;
   for (const auto& item : value) {
     if (!item.is_string())
@@ -90,7 +90,7 @@ std::vector<std::string> string_list(const nlohmann::json& value, const std::str
   return names;
 }
 
-void read_targets(const nlohmann::json& config, const std::string& file, const char* key,
+void read_targets(const nlohmann::ordered_json& config, const std::string& file, const char* key,
                   std::string& pattern, Names& names) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return;
@@ -172,27 +172,28 @@ nlohmann::json adapter_config(const nlohmann::json& own, const std::string& base
   return config;
 }
 
-nlohmann::json read_adapter_config(const std::filesystem::path& directory) {
+nlohmann::ordered_json read_adapter_config(const std::filesystem::path& directory) {
   const auto file = directory / "adapter_config.json";
   if (!std::filesystem::exists(file)) {
     const bool is_model = std::filesystem::exists(directory / "config.json");
     throw support::UserError(support::cat(directory, " is no adapter: it has no adapter_config.json",
                                           is_model ? "; it is a model, for model.path" : ""));
   }
-  auto config = nlohmann::json::parse(support::read_file(file), nullptr, false);
+  auto config = nlohmann::ordered_json::parse(support::read_file(file), nullptr, false);
   if (!config.is_object()) throw support::UserError(support::cat(file, " is not a JSON object"));
   return config;
 }
 
-TargetSpec target_spec(const nlohmann::json& config, const std::filesystem::path& directory) {
+SharedFields shared_fields(const nlohmann::ordered_json& config, const std::filesystem::path& directory) {
   const auto file = (directory / "adapter_config.json").string();
-  for (const char* key : {"layers_pattern", "layers_to_transform", "modules_to_save"}) {
+  for (const char* key : {"layers_pattern", "layers_to_transform"}) {
     const auto found = config.find(key);
     if (found == config.end() || found->is_null() || (found->is_structured() && found->empty())) continue;
     throw support::UserError(support::cat(file, ": ", key, " = ", found->dump(),
                                           " is not offered; list the layers in target_modules"));
   }
-  TargetSpec spec;
+  SharedFields fields;
+  TargetSpec& spec = fields.targets;
   spec.components = {GRAFT_COMPONENT_LANGUAGE, GRAFT_COMPONENT_VISION, GRAFT_COMPONENT_PROJECTOR,
                      GRAFT_COMPONENT_HEAD};
   read_targets(config, file, "target_modules", spec.pattern, spec.names);
@@ -204,7 +205,27 @@ TargetSpec target_spec(const nlohmann::json& config, const std::filesystem::path
     throw support::UserError(
         file + ": target_modules is missing or empty; which layers the adapter belongs to is not known");
   }
-  return spec;
+  if (const auto saved = config.find("modules_to_save"); saved != config.end() && saved->is_array()) {
+    fields.modules_to_save = string_list(*saved, file + ": modules_to_save");
+  }
+  const auto patterns = [&](const char* key) {
+    const auto found = config.find(key);
+    const bool is_numbers =
+        found != config.end() && found->is_object() &&
+        std::all_of(found->begin(), found->end(), [](const auto& v) { return v.is_number(); });
+    return is_numbers ? SitePatterns::from_object(*found, support::cat(file, ": ", key)) : SitePatterns();
+  };
+  fields.rank_pattern = patterns("rank_pattern");
+  fields.alpha_pattern = patterns("alpha_pattern");
+  return fields;
+}
+
+void write_patterns(nlohmann::json& config, const std::vector<const AdaptedSite*>& sites) {
+  for (const AdaptedSite* site : sites) {
+    const auto key = support::cat('^', quote_pattern(site->name));
+    if (site->view.rank > 0) config["rank_pattern"][key] = site->view.rank;
+    if (site->view.alpha > 0.0) config["alpha_pattern"][key] = site->view.alpha;
+  }
 }
 
 }  // namespace graft::adapt

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "adapt/site_patterns.h"
+#include "adapt/strategy_hook.h"
 #include "adapt/targeting.h"
 
 namespace graft::adapt {
@@ -31,11 +33,21 @@ struct TargetModules {
 [[nodiscard]] nlohmann::json adapter_config(const nlohmann::json& own, const std::string& base_model,
                                             const TargetModules& targets);
 
-// Reads `<directory>/adapter_config.json`. UserError if it is missing or no JSON object.
-[[nodiscard]] nlohmann::json read_adapter_config(const std::filesystem::path& directory);
+// Reads `<directory>/adapter_config.json`, keys in written order. UserError if it is missing or no JSON object.
+[[nodiscard]] nlohmann::ordered_json read_adapter_config(const std::filesystem::path& directory);
 
-// Target and exclusion fields of a file read from `directory`, over all components. UserError for a shared
-// option that is not offered (layers_to_transform, modules_to_save), naming it.
-[[nodiscard]] TargetSpec target_spec(const nlohmann::json& config, const std::filesystem::path& directory);
+// The fields that all methods share.
+struct SharedFields {
+  TargetSpec targets;  // over all components
+  std::vector<std::string> modules_to_save;
+  SitePatterns rank_pattern, alpha_pattern;  // empty if those fields are of another form
+};
+
+// The shared fields of a file read from `directory`. UserError for one that is not offered, naming it.
+[[nodiscard]] SharedFields shared_fields(const nlohmann::ordered_json& config,
+                                         const std::filesystem::path& directory);
+
+// rank_pattern and alpha_pattern for sites with values of their own: one entry for each, so that their order does not matter.
+void write_patterns(nlohmann::json& config, const std::vector<const AdaptedSite*>& sites);
 
 }  // namespace graft::adapt

@@ -15,8 +15,9 @@ namespace graft::adapt {
 namespace {
 
 constexpr const char* kFile = "adapter_model.safetensors";
-constexpr const char* kPrefix = "base_model.model.";
-constexpr std::size_t kMostNamed = 8;  // of each fault in a message
+constexpr const char* kPrefix = "base_model.model.";  // of what belongs to a module
+constexpr const char* kModelPrefix = "base_model.";   // of what belongs to the whole model
+constexpr std::size_t kMostNamed = 8;                 // of each fault in a message
 constexpr const char* kMissingHint =
     "; layers that were never adapted belong into exclude_modules of adapter_config.json";
 
@@ -50,6 +51,23 @@ std::filesystem::path tensor_file(const std::filesystem::path& directory) {
                               : ", so its adapter has no weights"));
 }
 
+// Names under which a file may hold a tensor; the first is the one to write.
+std::vector<std::string> stored_names(const AdapterTensor& tensor, const std::vector<model::Site>& sites,
+                                      const std::vector<std::vector<std::string>>& names) {
+  if (tensor.site < 0) {
+    return {support::cat(tensor.is_base ? kPrefix : kModelPrefix, tensor.name)};
+  }
+  const auto site = static_cast<std::size_t>(tensor.site);
+  const auto suffix = tensor.name.substr(sites[site].name.size());  // ".lora_A.weight"
+  std::vector<std::string> list;
+  for (const auto& name : names[site]) {
+    // PEFT wraps an adapted layer, so that its own bias lies one level deeper; not so where no adapter is.
+    if (tensor.is_base) list.push_back(support::cat(kPrefix, name, ".base_layer", suffix));
+    list.push_back(support::cat(kPrefix, name, suffix));
+  }
+  return list;
+}
+
 }  // namespace
 
 void read_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
@@ -60,14 +78,14 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
   std::set<std::string> used;
   std::vector<std::pair<at::Tensor, const model::TensorEntry*>> found;
   for (const auto& tensor : tensors) {
-    const auto site = static_cast<std::size_t>(tensor.site);
-    const auto suffix = tensor.name.substr(sites[site].name.size());  // ".lora_A.weight"
+    if (!tensor.is_saved) continue;
     const model::TensorEntry* entry = nullptr;
-    for (const auto& name : names[site]) {
-      if ((entry = file.find(support::cat(kPrefix, name, suffix))) != nullptr) break;
+    const auto candidates = stored_names(tensor, sites, names);
+    for (const auto& name : candidates) {
+      if ((entry = file.find(name)) != nullptr) break;
     }
     if (entry == nullptr) {
-      missing.items.push_back(support::cat(kPrefix, tensor.name));
+      missing.items.push_back(candidates.front());
       continue;
     }
     used.insert(entry->name);
@@ -94,11 +112,20 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
   for (const auto& [tensor, entry] : found) tensor.copy_(file.view(*entry));
 }
 
-void write_adapter_tensors(const std::filesystem::path& directory,
-                           const std::vector<AdapterTensor>& tensors) {
+void write_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
+                           const std::vector<model::Site>& sites,
+                           const std::vector<std::vector<std::string>>& names) {
+  std::set<std::int64_t> wrapped;  // sites with tensors of an adapter
+  for (const auto& tensor : tensors) {
+    if (!tensor.is_base && tensor.site >= 0) wrapped.insert(tensor.site);
+  }
   model::NamedTensors named;
-  for (const auto& tensor : tensors)
-    named.emplace_back(support::cat(kPrefix, tensor.name), tensor.tensor.detach());
+  for (const auto& tensor : tensors) {
+    const bool is_whole = tensor.is_base && wrapped.count(tensor.site) == 0;
+    named.emplace_back(
+        is_whole ? support::cat(kPrefix, tensor.name) : stored_names(tensor, sites, names).front(),
+        tensor.tensor.detach().contiguous());
+  }
   model::write_safetensors(directory / kFile, named);
 }
 

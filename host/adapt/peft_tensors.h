@@ -19,6 +19,8 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
                           const std::vector<std::vector<std::string>>& names);
 
 // Writes `<directory>/adapter_model.safetensors`.
-void write_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors);
+void write_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
+                           const std::vector<model::Site>& sites,
+                           const std::vector<std::vector<std::string>>& names);
 
 }  // namespace graft::adapt

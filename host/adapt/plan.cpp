@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "adapt/plan.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/clone.h>
 #include <graft/checkpoint_policy.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "adapt/values_view.h"
 #include "model/tensor_handle.h"
 #include "support/error.h"
 #include "support/strings.h"
@@ -14,27 +16,46 @@
 namespace graft::adapt {
 namespace {
 
-void plan_sites(const Strategy& strategy, const std::vector<model::Site>& sites,
-                const std::vector<model::Param>& params, const std::vector<bool>& selected,
-                std::uint64_t seed, Plan& plan) {
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    if (!selected[i]) continue;
+AdapterTensor allocate(const PlannedParam& planned, std::string name, std::uint64_t seed,
+                       const at::Tensor& like) {
+  AdapterTensor tensor;
+  tensor.name = std::move(name);
+  tensor.tensor = make_param(planned, tensor.name, seed, like);
+  tensor.tensor.requires_grad_(planned.is_trained);
+  tensor.is_trained = planned.is_trained;
+  tensor.is_saved = planned.is_saved;
+  tensor.learning_rate_scale = planned.learning_rate_scale;
+  return tensor;
+}
+
+void plan_shared(const Strategy& strategy, const PlanInput& input, Plan& plan) {
+  std::vector<SelectedSite> sites;
+  for (std::size_t i = 0; i < input.sites.size(); ++i) {
+    if (input.selected_sites[i]) sites.push_back({&input.sites[i], input.overrides[i]});
+  }
+  std::vector<at::Tensor> tensors;
+  for (const auto& planned : strategy.plan_model(sites)) {
+    plan.tensors.push_back(allocate(planned, planned.name, input.seed, input.params.front().tensor));
+    tensors.push_back(plan.tensors.back().tensor);
+  }
+  plan.hook->share(std::move(tensors));
+}
+
+void plan_sites(const Strategy& strategy, const PlanInput& input, Plan& plan) {
+  for (std::size_t i = 0; i < input.sites.size(); ++i) {
+    if (!input.selected_sites[i]) continue;
+    const model::Site& site = input.sites[i];
     std::vector<at::Tensor> tensors;
-    for (const auto& planned : strategy.plan_site(sites[i])) {
-      AdapterTensor tensor;
-      tensor.name = support::cat(sites[i].name, '.', planned.name);
-      tensor.tensor =
-          make_param(planned, tensor.name, seed, params[static_cast<std::size_t>(sites[i].weight)].tensor);
-      tensor.tensor.requires_grad_(planned.is_trained);
-      tensor.is_trained = planned.is_trained;
-      tensor.component = sites[i].component;
+    for (const auto& planned : strategy.plan_site({&site, input.overrides[i]})) {
+      AdapterTensor tensor = allocate(planned, support::cat(site.name, '.', planned.name), input.seed,
+                                      input.params[static_cast<std::size_t>(site.weight)].tensor);
+      tensor.component = site.component;
       tensor.site = static_cast<std::int64_t>(i);
       tensors.push_back(tensor.tensor);
       plan.tensors.push_back(std::move(tensor));
     }
     if (tensors.empty()) continue;
-    if (!plan.hook) plan.hook = std::make_shared<StrategyHook>(strategy, sites);
-    plan.hook->adapt_site(static_cast<std::uint32_t>(i), std::move(tensors));
+    plan.hook->adapt_site(static_cast<std::uint32_t>(i), input.overrides[i], std::move(tensors));
     plan.sites.push_back(static_cast<std::uint32_t>(i));
   }
 }
@@ -54,26 +75,55 @@ void make_trainable(model::Param& param, const std::string& strategy) {
   param.tensor.requires_grad_(true);
 }
 
-void plan_base(const Strategy& strategy, const std::vector<model::Site>& sites,
-               std::vector<model::Param>& params, const std::vector<bool>& selected, Plan& plan) {
+// A float32 copy that is trained in place of the parameter while adapters are on.
+at::Tensor trained_copy(const model::Param& param) {
+  at::Tensor copy = param.tensor.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  return copy.requires_grad_(true);
+}
+
+// Two parameters of one tensor cannot be trained as two.
+void refuse_tied(const std::vector<model::Param>& params, std::size_t index) {
+  const model::Param* other = nullptr;
+  if (params[index].tied_to >= 0) other = &params[static_cast<std::size_t>(params[index].tied_to)];
+  for (const model::Param& param : params) {
+    if (param.tied_to == static_cast<std::int32_t>(index)) other = &param;
+  }
+  if (other == nullptr) return;
+  throw support::UserError(support::cat(
+      "peft.modules_to_save: ", params[index].name, " is tied to ", other->name,
+      ", so a trained copy of one would no longer be the other; leave it out, or adapt the layer "
+      "with peft.target_modules"));
+}
+
+void plan_base(const Strategy& strategy, const PlanInput& input, Plan& plan) {
+  std::vector<model::Param>& params = input.params;
   std::vector<std::int32_t> site_of(params.size(), -1);
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    for (const auto param : {sites[i].weight, sites[i].bias}) {
+  for (std::size_t i = 0; i < input.sites.size(); ++i) {
+    for (const auto param : {input.sites[i].weight, input.sites[i].bias}) {
       if (param >= 0) site_of[static_cast<std::size_t>(param)] = static_cast<std::int32_t>(i);
     }
   }
   for (auto& param : params) param.tensor.requires_grad_(false);
   for (std::size_t i = 0; i < params.size(); ++i) {
-    if (params[i].tied_to >= 0 || !strategy.trains(params[i], site_of[i], selected[i])) continue;
-    make_trainable(params[i], strategy.name());
+    const bool is_copied = input.saved_params[i];
+    if (is_copied) refuse_tied(params, i);
+    if (params[i].tied_to >= 0) continue;
+    if (!is_copied && !strategy.trains(params[i], site_of[i], input.selected_params[i])) continue;
     AdapterTensor tensor;
     tensor.name = params[i].name;
-    tensor.tensor = params[i].tensor;
     tensor.is_base = true;
+    tensor.is_copy = is_copied || strategy.adapts_sites();
     tensor.component = params[i].component;
     tensor.site = site_of[i];
+    if (tensor.is_copy) {
+      tensor.tensor = trained_copy(params[i]);
+      plan.hook->replace(static_cast<std::uint32_t>(i), tensor.tensor);
+    } else {
+      make_trainable(params[i], strategy.name());
+      tensor.tensor = params[i].tensor;
+      plan.trains_base = true;
+    }
     plan.tensors.push_back(std::move(tensor));
-    plan.trains_base = true;
   }
 }
 
@@ -108,12 +158,12 @@ std::vector<bool> select_by_names(const std::vector<model::Site>& sites,
   return selected;
 }
 
-Plan make_plan(const Strategy& strategy, const std::vector<model::Site>& sites,
-               std::vector<model::Param>& params, const std::vector<bool>& selected_sites,
-               const std::vector<bool>& selected_params, std::uint64_t seed) {
+Plan make_plan(const Strategy& strategy, const PlanInput& input) {
   Plan plan;
-  plan_sites(strategy, sites, params, selected_sites, seed, plan);
-  plan_base(strategy, sites, params, selected_params, plan);
+  plan.hook = std::make_shared<StrategyHook>(strategy, input.sites);
+  plan_shared(strategy, input, plan);
+  plan_sites(strategy, input, plan);
+  plan_base(strategy, input, plan);
   const bool trains =
       std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const auto& t) { return t.is_trained; });
   if (!trains) {
@@ -122,11 +172,12 @@ Plan make_plan(const Strategy& strategy, const std::vector<model::Site>& sites,
                      " would train no parameter: peft.target_modules, "
                      "peft.exclude_modules and peft.components leave no layer; widen one of them"));
   }
-  if (plan.trains_base && !plan.sites.empty()) {
-    throw support::PluginError(
-        support::cat("PEFT strategy \"", strategy.name(),
-                     "\" trains base parameters and adds some of its own; a strategy can do one of the two"));
+  if (plan.trains_base) {
+    plan.hook.reset();
+    return plan;
   }
+  const at::NoGradGuard no_grad;
+  strategy.initialize(ModelView(*plan.hook, input.sites, input.params).raw());
   return plan;
 }
 

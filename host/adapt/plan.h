@@ -8,6 +8,7 @@
 
 #include "adapt/adapter.h"
 #include "adapt/strategy.h"
+#include "adapt/strategy_hook.h"
 #include "adapt/targeting.h"
 #include "model/model.h"
 
@@ -18,7 +19,7 @@ struct Plan {
   std::vector<AdapterTensor> tensors;  // allocated, initialised, requires_grad set
   std::vector<std::uint32_t> sites;    // adapted ones, ascending
   std::shared_ptr<StrategyHook> hook;  // null if no site is adapted
-  bool trains_base = false;
+  bool trains_base = false;            // base parameters themselves, not copies
 };
 
 // Names under which published files may know each site: its own, then those of its weight's aliases.
@@ -31,11 +32,21 @@ struct Plan {
                                                 const std::vector<std::vector<std::string>>& names,
                                                 const TargetSpec& spec);
 
-// Asks the strategy about every selected site and every base parameter, allocates, and sets requires_grad of
+// Which parts of the model a strategy is asked about.
+struct PlanInput {
+  const std::vector<model::Site>& sites;
+  std::vector<model::Param>& params;
+  std::vector<bool> selected_sites;  // by index
+  std::vector<bool>
+      selected_params;  // by index: what a strategy that trains base parameters is told is selected
+  std::vector<bool> saved_params;        // by index: copies of these are trained whatever the strategy says
+  std::vector<SiteOverrides> overrides;  // by site
+  std::uint64_t seed = 0;
+};
+
+// Asks the strategy about every selected site and every base parameter, allocates, initialises, and sets requires_grad of
 // all base parameters. Throws UserError if nothing is trained.
-[[nodiscard]] Plan make_plan(const Strategy& strategy, const std::vector<model::Site>& sites,
-                             std::vector<model::Param>& params, const std::vector<bool>& selected_sites,
-                             const std::vector<bool>& selected_params, std::uint64_t seed);
+[[nodiscard]] Plan make_plan(const Strategy& strategy, const PlanInput& input);
 
 // The table of Adapter::summary().
 [[nodiscard]] std::string summarize(const Strategy& strategy, const Plan& plan,

@@ -4,7 +4,10 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
+#include <stdexcept>
 
+#include "model/slot_errors.h"
 #include "model/tensor_handle.h"
 #include "plugin/host_services.h"
 #include "support/error.h"
@@ -18,14 +21,14 @@ namespace {
   throw support::PluginError(support::cat(who, " ", what));
 }
 
-PlannedParam checked_plan(const std::string& who, const model::Site& site, const graft_peft_param* raw) {
-  constexpr auto kSmallest = offsetof(graft_peft_param, init_scale) + sizeof(double);
+PlannedParam checked_param(const std::string& who, const std::string& place, const graft_peft_param* raw) {
+  constexpr auto kSmallest = offsetof(graft_peft_param, learning_rate_scale) + sizeof(double);
   if (raw == nullptr || raw->hdr.struct_size < kSmallest)
     misbehaves(who, "planned a parameter without content");
   PlannedParam plan;
   plan.name = plugin::view(raw->name);
-  const auto where = support::cat("planned \"", plan.name, "\" at ", site.name);
-  if (plan.name.empty()) misbehaves(who, support::cat("planned a parameter without a name at ", site.name));
+  const auto where = support::cat("planned \"", plan.name, "\" ", place);
+  if (plan.name.empty()) misbehaves(who, support::cat("planned a parameter without a name ", place));
   plan.sizes.assign(raw->sizes, raw->sizes + raw->rank);
   if (std::any_of(plan.sizes.begin(), plan.sizes.end(), [](std::int64_t size) { return size <= 0; })) {
     misbehaves(who, where + " with a size below 1");
@@ -37,7 +40,12 @@ PlannedParam checked_plan(const std::string& who, const model::Site& site, const
   }
   plan.init = raw->init;
   plan.init_scale = raw->init_scale;
-  plan.is_trained = raw->is_trained != 0;
+  plan.is_trained = (raw->properties & GRAFT_PEFT_PARAM_FROZEN) == 0;
+  plan.is_saved = (raw->properties & GRAFT_PEFT_PARAM_UNSAVED) == 0;
+  plan.learning_rate_scale = raw->learning_rate_scale == 0.0 ? 1.0 : raw->learning_rate_scale;
+  if (!std::isfinite(plan.learning_rate_scale) || plan.learning_rate_scale < 0.0) {
+    misbehaves(who, support::cat(where, " with the learning rate scale ", plan.learning_rate_scale));
+  }
   if (plan.init < GRAFT_INIT_ZEROS || plan.init > GRAFT_INIT_NORMAL) {
     misbehaves(who, support::cat(where, " with the unknown initialisation ", plan.init));
   }
@@ -47,6 +55,35 @@ PlannedParam checked_plan(const std::string& who, const model::Site& site, const
     misbehaves(who, where + ": only float32 can be drawn at random");
   return plan;
 }
+
+std::vector<PlannedParam> checked_params(const std::string& who, const std::string& place,
+                                         const graft_peft_param* const* params, std::uint32_t n) {
+  std::vector<PlannedParam> plans;
+  for (std::uint32_t i = 0; i < n; ++i) plans.push_back(checked_param(who, place, params[i]));
+  return plans;
+}
+
+// Takes over what merge() gave and checks it. `sizes`: the expected ones.
+at::Tensor checked_part(const std::string& who, const char* what, graft_tensor raw, at::IntArrayRef sizes) {
+  at::Tensor part = model::take(raw);
+  if (!part.defined() || part.sizes() != sizes || part.scalar_type() != at::kFloat)
+    misbehaves(who, support::cat("merged to a ", what, " that has another shape or is not float32"));
+  return part;
+}
+
+struct TensorCollector {
+  NamedTensors tensors;
+  static graft_status write(void* context, graft_str name, graft_tensor tensor, graft_error* error) {
+    try {
+      if (tensor == nullptr) throw std::invalid_argument("the tensor is NULL");
+      static_cast<TensorCollector*>(context)->tensors.emplace_back(std::string(plugin::view(name)),
+                                                                   model::share(tensor).detach());
+      return GRAFT_OK;
+    } catch (...) {
+      return model::report_exception(error, "export_tensors");
+    }
+  }
+};
 
 // Checks what the plugin wrote as JSON.
 nlohmann::json parse_object(const std::string& who, const std::string& slot, const std::string& text) {
@@ -58,13 +95,15 @@ nlohmann::json parse_object(const std::string& who, const std::string& slot, con
 
 }  // namespace
 
-graft_site site_view(const model::Site& site) {
+graft_site site_view(const model::Site& site, const SiteOverrides& overrides) {
   return {.hdr = GRAFT_HDR(graft_site),
           .name = plugin::view(site.name),
           .in_features = site.in_features,
           .out_features = site.out_features,
           .component = site.component,
-          .has_bias = site.bias >= 0 ? 1 : 0};
+          .has_bias = site.bias >= 0 ? 1 : 0,
+          .rank = overrides.rank,
+          .alpha = overrides.alpha};
 }
 
 Strategy::Strategy(plugin::Registry& registry, const std::string& name, const nlohmann::json& params)
@@ -73,17 +112,30 @@ Strategy::Strategy(plugin::Registry& registry, const std::string& name, const nl
   table_ = &instance_->interface<graft_peft>(GRAFT_INTERFACE_PEFT);
 }
 
-std::vector<PlannedParam> Strategy::plan_site(const model::Site& site) const {
+std::vector<PlannedParam> Strategy::plan_model(const std::vector<SelectedSite>& sites) const {
+  if (table_->plan_model == nullptr) return {};
+  std::vector<graft_site> views;
+  for (const SelectedSite& site : sites) views.push_back(site_view(*site.site, site.overrides));
+  std::vector<const graft_site*> list;
+  for (const graft_site& view : views) list.push_back(&view);
+  const graft_peft_param* const* params = nullptr;
+  std::uint32_t n = 0;
+  plugin::call(who_, [&](graft_error* error) {
+    return table_->plan_model(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &params,
+                              &n, error);
+  });
+  return checked_params(who_, "for the model", params, n);
+}
+
+std::vector<PlannedParam> Strategy::plan_site(const SelectedSite& site) const {
   if (table_->plan_site == nullptr) return {};
-  const auto view = site_view(site);
+  const auto view = site_view(*site.site, site.overrides);
   const graft_peft_param* const* params = nullptr;
   std::uint32_t n = 0;
   plugin::call(who_, [&](graft_error* error) {
     return table_->plan_site(instance_->raw(), &view, &params, &n, error);
   });
-  std::vector<PlannedParam> plans;
-  for (std::uint32_t i = 0; i < n; ++i) plans.push_back(checked_plan(who_, site, params[i]));
-  return plans;
+  return checked_params(who_, support::cat("at ", site.site->name), params, n);
 }
 
 bool Strategy::trains(const model::Param& param, std::int32_t site, bool is_selected) const {
@@ -102,13 +154,68 @@ bool Strategy::trains(const model::Param& param, std::int32_t site, bool is_sele
   return is_trained != 0;
 }
 
-std::optional<nlohmann::json> Strategy::export_config() const {
+void Strategy::initialize(const graft_peft_model& model) const {
+  if (table_->initialize == nullptr) return;
+  plugin::call(who_, [&](graft_error* error) { return table_->initialize(instance_->raw(), &model, error); });
+}
+
+at::Tensor Strategy::regularize(const graft_peft_model& model) const {
+  if (table_->regularize == nullptr) return {};
+  graft_tensor raw = nullptr;
+  plugin::call(who_,
+               [&](graft_error* error) { return table_->regularize(instance_->raw(), &model, &raw, error); });
+  if (raw == nullptr) return {};
+  at::Tensor loss = model::take(raw);
+  if (loss.numel() != 1) misbehaves(who_, "returned a regularization that is no scalar");
+  return loss;
+}
+
+void Strategy::before_update(const graft_peft_model& model) const {
+  if (table_->before_update == nullptr) return;
+  plugin::call(who_,
+               [&](graft_error* error) { return table_->before_update(instance_->raw(), &model, error); });
+}
+
+void Strategy::after_update(const graft_peft_model& model) const {
+  if (table_->after_update == nullptr) return;
+  plugin::call(who_,
+               [&](graft_error* error) { return table_->after_update(instance_->raw(), &model, error); });
+}
+
+std::pair<at::Tensor, at::Tensor> Strategy::merge(const graft_peft_values& values) const {
+  if (table_->merge == nullptr) {
+    throw support::UserError(
+        support::cat(who_, " cannot be merged into the base weights; use its adapter as it is"));
+  }
+  graft_tensor weight = nullptr, bias = nullptr;
+  plugin::call(who_, [&](graft_error* error) {
+    return table_->merge(instance_->raw(), &values, &weight, &bias, error);
+  });
+  const graft_site& site = *values.site;
+  std::pair<at::Tensor, at::Tensor> merged;
+  merged.first = checked_part(who_, "weight", weight, {site.out_features, site.in_features});
+  if (bias != nullptr) merged.second = checked_part(who_, "bias", bias, {site.out_features});
+  return merged;
+}
+
+std::optional<nlohmann::json> Strategy::export_config(const graft_peft_model& model) const {
   if (table_->export_config == nullptr) return std::nullopt;
   std::string text;
   const auto sink = plugin::string_sink(text);
-  plugin::call(who_,
-               [&](graft_error* error) { return table_->export_config(instance_->raw(), &sink, error); });
+  plugin::call(who_, [&](graft_error* error) {
+    return table_->export_config(instance_->raw(), &model, &sink, error);
+  });
   return parse_object(who_, "export_config", text);
+}
+
+std::optional<NamedTensors> Strategy::export_tensors(const graft_peft_values& values) const {
+  if (table_->export_tensors == nullptr) return std::nullopt;
+  TensorCollector collector;
+  const graft_tensor_sink sink{&collector, &TensorCollector::write};
+  plugin::call(who_, [&](graft_error* error) {
+    return table_->export_tensors(instance_->raw(), &values, &sink, error);
+  });
+  return std::move(collector.tensors);
 }
 
 std::optional<nlohmann::json> import_config(const plugin::Component& component,

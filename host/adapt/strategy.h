@@ -8,15 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "model/hooks.h"
+#include "adapt/site_patterns.h"
 #include "model/model.h"
 #include "plugin/registry.h"
 
 namespace graft::adapt {
 
-// A parameter that a strategy wants at a site.
+// A parameter that a strategy wants.
 struct PlannedParam {
   std::string name;  // "lora_A.weight"
   std::vector<std::int64_t> sizes;
@@ -24,10 +25,20 @@ struct PlannedParam {
   std::int32_t init;  // GRAFT_INIT_*
   double init_scale;
   bool is_trained;
+  bool is_saved;
+  double learning_rate_scale;
 };
 
+// A selected site and what the user's patterns say of it.
+struct SelectedSite {
+  const model::Site* site;
+  SiteOverrides overrides;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
 // A PEFT strategy plugin behind C++ types. Failures of the plugin, and what it says that makes no sense, are
-// PluginError.
+// PluginError. Control thread only.
 class Strategy {
  public:
   Strategy(plugin::Registry& registry, const std::string& name, const nlohmann::json& params);
@@ -36,11 +47,29 @@ class Strategy {
   [[nodiscard]] const nlohmann::json& params() const { return params_; }  // defaults filled in
   [[nodiscard]] bool adapts_sites() const { return table_->plan_site != nullptr; }
   [[nodiscard]] bool trains_base() const { return table_->plan_base_param != nullptr; }
+  [[nodiscard]] bool takes_rank() const { return (table_->properties & GRAFT_PEFT_TAKES_RANK) != 0; }
+  [[nodiscard]] bool takes_alpha() const { return (table_->properties & GRAFT_PEFT_TAKES_ALPHA) != 0; }
+  [[nodiscard]] bool can_merge() const { return table_->merge != nullptr; }
+  [[nodiscard]] bool changes_updates() const {
+    return table_->before_update != nullptr || table_->after_update != nullptr;
+  }
 
-  [[nodiscard]] std::vector<PlannedParam> plan_site(const model::Site& site) const;
+  [[nodiscard]] std::vector<PlannedParam> plan_model(const std::vector<SelectedSite>& sites) const;
+  [[nodiscard]] std::vector<PlannedParam> plan_site(const SelectedSite& site) const;
   [[nodiscard]] bool trains(const model::Param& param, std::int32_t site, bool is_selected) const;
+  void initialize(const graft_peft_model& model) const;
+
+  // Undefined if there is nothing to add to the loss.
+  [[nodiscard]] at::Tensor regularize(const graft_peft_model& model) const;
+  void before_update(const graft_peft_model& model) const;
+  void after_update(const graft_peft_model& model) const;
+
+  // The weight and bias (undefined: as it was) of the plain layer. `values` in float32.
+  [[nodiscard]] std::pair<at::Tensor, at::Tensor> merge(const graft_peft_values& values) const;
   // The strategy's fields of adapter_config.json; none if it has no counterpart in PEFT.
-  [[nodiscard]] std::optional<nlohmann::json> export_config() const;
+  [[nodiscard]] std::optional<nlohmann::json> export_config(const graft_peft_model& model) const;
+  // The tensors of a site as PEFT's file holds them, names without the module's; none if they are the parameters themselves.
+  [[nodiscard]] std::optional<NamedTensors> export_tensors(const graft_peft_values& values) const;
 
   [[nodiscard]] const std::shared_ptr<plugin::Instance>& instance() const { return instance_; }
   [[nodiscard]] const graft_peft& table() const { return *table_; }
@@ -64,38 +93,7 @@ class Strategy {
 [[nodiscard]] at::Tensor make_param(const PlannedParam& plan, const std::string& full_name,
                                     std::uint64_t seed, const at::Tensor& like);
 
-// The model's linear layers with a strategy applied. linear() runs on any thread; recompute nodes keep the
-// hook alive.
-class StrategyHook : public model::LinearHook {
- public:
-  StrategyHook(const Strategy& strategy, const std::vector<model::Site>& sites);
-
-  // Control thread, before the first pass. `params` in the order of plan_site().
-  void adapt_site(std::uint32_t site, std::vector<at::Tensor> params);
-
-  [[nodiscard]] bool covers(std::uint32_t site) const override;
-  at::Tensor linear(std::uint32_t site, const at::Tensor& x,
-                    const std::function<at::Tensor(const at::Tensor&)>& base, const at::Tensor& weight,
-                    const model::PassOptions& options) override;
-  [[nodiscard]] std::vector<at::Tensor> trained_tensors(std::uint32_t site) const override;
-
- private:
-  struct AdaptedSite {
-    std::string name;
-    std::string who;  // for messages
-    graft_site view;
-    std::vector<at::Tensor> params;
-    std::vector<graft_tensor> handles;  // of params
-    std::int64_t out_features = 0;
-  };
-  std::vector<std::unique_ptr<AdaptedSite>> sites_;  // by site index, null if not adapted
-  std::vector<model::Site> declared_;
-  std::string strategy_;
-  std::shared_ptr<plugin::Instance> instance_;
-  const graft_peft* table_;
-};
-
 // The site as plugins see it; borrows the name.
-[[nodiscard]] graft_site site_view(const model::Site& site);
+[[nodiscard]] graft_site site_view(const model::Site& site, const SiteOverrides& overrides = {});
 
 }  // namespace graft::adapt

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "adapt/strategy_hook.h"
+
 #include <ATen/core/grad_mode.h>
 
 #include <exception>
 #include <utility>
 
-#include "adapt/strategy.h"
 #include "model/autocast.h"
 #include "model/slot_errors.h"
 #include "model/tensor_handle.h"
@@ -56,16 +57,40 @@ StrategyHook::StrategyHook(const Strategy& strategy, const std::vector<model::Si
       instance_(strategy.instance()),
       table_(&strategy.table()) {}
 
-void StrategyHook::adapt_site(std::uint32_t site, std::vector<at::Tensor> params) {
+void StrategyHook::adapt_site(std::uint32_t site, const SiteOverrides& overrides,
+                              std::vector<at::Tensor> params) {
   auto adapted = std::make_unique<AdaptedSite>();
+  adapted->index = site;
   adapted->name = declared_.at(site).name;
   adapted->who = support::cat("PEFT strategy \"", strategy_, "\" at ", adapted->name);
-  adapted->view = site_view(declared_[site]);
+  adapted->view = site_view(declared_[site], overrides);
   adapted->view.name = plugin::view(adapted->name);
-  adapted->out_features = declared_[site].out_features;
   adapted->params = std::move(params);
   for (const auto& param : adapted->params) adapted->handles.push_back(model::lend(param));
   sites_[site] = std::move(adapted);
+}
+
+void StrategyHook::share(std::vector<at::Tensor> shared) {
+  shared_ = std::move(shared);
+  shared_handles_.clear();
+  for (const auto& tensor : shared_) shared_handles_.push_back(model::lend(tensor));
+}
+
+void StrategyHook::replace(std::uint32_t param, at::Tensor copy) {
+  copies_[param] = std::move(copy);
+}
+
+const at::Tensor* StrategyHook::replacement(std::uint32_t param) const {
+  const auto found = copies_.find(param);
+  return found == copies_.end() ? nullptr : &found->second;
+}
+
+std::vector<const AdaptedSite*> StrategyHook::adapted() const {
+  std::vector<const AdaptedSite*> list;
+  for (const auto& site : sites_) {
+    if (site) list.push_back(site.get());
+  }
+  return list;
 }
 
 bool StrategyHook::covers(std::uint32_t site) const {
@@ -84,8 +109,11 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
                              .x = model::lend(x),
                              .base = &base_table,
                              .params = adapted.handles.data(),
+                             .shared = shared_handles_.data(),
                              .n_params = static_cast<std::uint32_t>(adapted.handles.size()),
-                             .is_training = options.is_training ? 1 : 0};
+                             .n_shared = static_cast<std::uint32_t>(shared_handles_.size()),
+                             .is_training = options.is_training ? 1 : 0,
+                             .reserved = 0};
 
   const at::AutoGradMode restore_grad_mode(at::GradMode::is_enabled());  // a plugin may change it and forget
   graft_tensor result = nullptr;
@@ -100,9 +128,9 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
   const auto outer = autocast.value_or(x.scalar_type());
   const bool has_dtype = y.defined() && (y.scalar_type() == x.scalar_type() || y.scalar_type() == outer ||
                                          (autocast.has_value() && y.scalar_type() == at::kFloat));
-  if (!has_dtype || y.dim() != x.dim() || y.size(-1) != adapted.out_features || y.size(0) != x.size(0)) {
+  if (!has_dtype || y.dim() != x.dim() || y.size(-1) != adapted.view.out_features || y.size(0) != x.size(0)) {
     throw support::PluginError(support::cat(adapted.who, " returned ", shape_text(y), " for an input of ",
-                                            shape_text(x), "; expected ", adapted.out_features,
+                                            shape_text(x), "; expected ", adapted.view.out_features,
                                             " columns and the input's dtype"));
   }
   return y.to(outer);
@@ -112,6 +140,9 @@ std::vector<at::Tensor> StrategyHook::trained_tensors(std::uint32_t site) const 
   std::vector<at::Tensor> trained;
   if (!covers(site)) return trained;
   for (const auto& param : sites_[site]->params) {
+    if (param.requires_grad()) trained.push_back(param);
+  }
+  for (const auto& param : shared_) {
     if (param.requires_grad()) trained.push_back(param);
   }
   return trained;

@@ -169,6 +169,48 @@ std::vector<bool> select_params(const std::vector<model::Param>& params, const T
   return selected;
 }
 
+SavedModules select_modules_to_save(const std::vector<model::Param>& params,
+                                    const std::vector<std::string>& entries) {
+  SavedModules saved{std::vector<bool>(params.size(), false), {}};
+  std::set<std::string> found, names, modules;
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    const std::string& name = params[i].name;
+    modules.insert(module_of(name));
+    // The outermost module that fits holds the others.
+    for (auto dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+      const std::string module = name.substr(0, dot);
+      const auto entry = std::find_if(entries.begin(), entries.end(),
+                                      [&](const std::string& e) { return matches_entry(module, e); });
+      if (entry == entries.end()) continue;
+      found.insert(*entry);
+      names.insert(module);
+      saved.params[i] = true;
+      break;
+    }
+  }
+  for (const std::string& entry : entries) {
+    if (found.count(entry) > 0) continue;
+    const std::vector<std::string> known(modules.begin(), modules.end());
+    throw support::UserError(
+        support::cat("peft.modules_to_save: \"", entry, "\" names no module of this model",
+                     support::did_you_mean(entry, known), "; expected a module's name or its end, such as \"",
+                     known.empty() ? "" : known.back(), '"'));
+  }
+  saved.names.assign(names.begin(), names.end());
+  return saved;
+}
+
+std::vector<bool> params_of_sites(const std::vector<model::Param>& params,
+                                  const std::vector<model::Site>& sites, const std::vector<bool>& selected) {
+  std::vector<bool> chosen(params.size(), false);
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (!selected[i]) continue;
+    chosen[static_cast<std::size_t>(sites[i].weight)] = true;
+    if (sites[i].bias >= 0) chosen[static_cast<std::size_t>(sites[i].bias)] = true;
+  }
+  return chosen;
+}
+
 std::string module_of(const std::string& param_name) {
   const auto dot = param_name.rfind('.');
   return dot == std::string::npos ? std::string() : param_name.substr(0, dot);

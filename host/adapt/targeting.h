@@ -61,6 +61,20 @@ struct Selection {
 [[nodiscard]] std::vector<bool> select_params(const std::vector<model::Param>& params,
                                               const TargetSpec& spec);
 
+struct SavedModules {
+  std::vector<bool> params;        // the parameters that the modules hold, by index
+  std::vector<std::string> names;  // whole names of the modules, sorted
+};
+
+// The modules that an entry names or ends, with everything in them. UserError for an entry that names none.
+[[nodiscard]] SavedModules select_modules_to_save(const std::vector<model::Param>& params,
+                                                  const std::vector<std::string>& entries);
+
+// Weights and biases of the selected sites, by parameter index.
+[[nodiscard]] std::vector<bool> params_of_sites(const std::vector<model::Param>& params,
+                                                const std::vector<model::Site>& sites,
+                                                const std::vector<bool>& selected);
+
 // "model.norm" of "model.norm.weight".
 [[nodiscard]] std::string module_of(const std::string& param_name);
 

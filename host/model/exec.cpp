@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/attention.h"
@@ -27,7 +28,8 @@ struct Frame {
   explicit Frame(std::shared_ptr<const Pass> of);
   graft_exec table;
   std::shared_ptr<const Pass> pass;
-  std::exception_ptr failure;  // graft's own error of the last callback that failed
+  std::exception_ptr failure;    // graft's own error of the last callback that failed
+  std::vector<at::Tensor> lent;  // trained copies that the family holds until the end of the call
 };
 
 Frame& frame_of(const graft_exec* exec) {
@@ -60,14 +62,18 @@ void require_output(const void* out) {
 
 // ---- param and linear -------------------------------------------------------------------------------------
 
-const at::Tensor& parameter(const Pass& pass, std::int32_t index) {
-  const at::Tensor& tensor = pass.core->declared.params[static_cast<std::size_t>(index)].tensor;
-  TouchedTensors::note(tensor);
-  return tensor;
+// A base parameter, or the strategy's trained copy of it, in the dtype of the model.
+at::Tensor parameter(const Pass& pass, std::uint32_t index) {
+  const at::Tensor& tensor = pass.core->declared.params[index].tensor;
+  const at::Tensor* copy = pass.linear_hook == nullptr || !pass.options.adapters_enabled
+                               ? nullptr
+                               : pass.linear_hook->replacement(index);
+  TouchedTensors::note(copy == nullptr ? tensor : *copy);
+  return copy == nullptr ? tensor : copy->to(tensor.scalar_type());
 }
 
 struct BaseLinear {
-  const at::Tensor& weight;
+  at::Tensor weight;
   at::Tensor bias;  // undefined if the site has none
   at::Tensor operator()(const at::Tensor& x) const {
     return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
@@ -78,9 +84,11 @@ graft_status exec_param(const graft_exec* exec, std::uint32_t index, graft_tenso
                         graft_error* error) {
   return callback(exec, "exec.param", error, [&] {
     require_output(borrowed);
-    const Param& param = element(frame_of(exec).pass->core->declared.params, index, "parameter");
-    TouchedTensors::note(param.tensor);
-    *borrowed = lend(param.tensor);
+    Frame& frame = frame_of(exec);
+    const Param& param = element(frame.pass->core->declared.params, index, "parameter");
+    at::Tensor used = parameter(*frame.pass, index);
+    *borrowed = lend(used);
+    if (!used.is_same(param.tensor)) frame.lent.push_back(std::move(used));
   });
 }
 
@@ -209,8 +217,9 @@ std::shared_ptr<const Pass> make_pass(std::shared_ptr<const ModelCore> core, con
 
 at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor& x) {
   const Site& site = element(pass.core->declared.sites, index, "site");
-  const BaseLinear base{parameter(pass, site.weight),
-                        site.bias < 0 ? at::Tensor() : parameter(pass, site.bias)};
+  const BaseLinear base{
+      parameter(pass, static_cast<std::uint32_t>(site.weight)),
+      site.bias < 0 ? at::Tensor() : parameter(pass, static_cast<std::uint32_t>(site.bias))};
   if (x.dim() == 0 || x.size(-1) != site.in_features) {
     throw std::invalid_argument(cat("site ", site.name, ": x has ", x.dim() == 0 ? 1 : x.size(-1),
                                     " columns, expected ", site.in_features));

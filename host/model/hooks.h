@@ -29,6 +29,11 @@ class LinearHook {
                             const at::Tensor& weight, const PassOptions& options) = 0;
   // The trained tensors that linear() uses at this site: explicit inputs of recompute nodes.
   [[nodiscard]] virtual std::vector<at::Tensor> trained_tensors(std::uint32_t site) const = 0;
+  // What takes the place of base parameter `param` while adapters are on: a trained copy, of any floating dtype. Null: none.
+  [[nodiscard]] virtual const at::Tensor* replacement(std::uint32_t param) const {
+    static_cast<void>(param);
+    return nullptr;
+  }
 };
 
 using SegmentBody = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;

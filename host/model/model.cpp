@@ -53,20 +53,24 @@ std::optional<at::ScalarType> autocast_of(at::ScalarType dtype, const OpenOption
           "null: compute in model.dtype"));
 }
 
-// The weights are written in the model's dtype, so the configuration shall say that one.
-std::string with_dtype(const std::string& config, at::ScalarType dtype) {
+// config.json for weights of the model's dtype, with a head of its own if it is no longer tied to the embeddings.
+std::string stored_config(const std::string& config, at::ScalarType dtype, bool is_untied) {
   auto object = nlohmann::ordered_json::parse(config);
   bool changed = false;
-  const auto set = [&](nlohmann::ordered_json& section) {
-    for (const char* key : {"torch_dtype", "dtype"}) {
-      if (!section.contains(key) || section[key] == name_of_dtype(dtype)) continue;
-      section[key] = name_of_dtype(dtype);
-      changed = true;
-    }
+  const auto set = [&](nlohmann::ordered_json& section, const char* key,
+                       const nlohmann::ordered_json& value) {
+    if (!section.contains(key) || section[key] == value) return;
+    section[key] = value;
+    changed = true;
   };
-  set(object);
+  const auto set_all = [&](nlohmann::ordered_json& section) {
+    for (const char* key : {"torch_dtype", "dtype"}) set(section, key, name_of_dtype(dtype));
+    if (is_untied) set(section, "tie_word_embeddings", false);
+  };
+  if (is_untied && !object.contains("tie_word_embeddings")) object["tie_word_embeddings"] = true;
+  set_all(object);
   for (const char* part : {"text_config", "vision_config"}) {
-    if (object.contains(part) && object[part].is_object()) set(object[part]);
+    if (object.contains(part) && object[part].is_object()) set_all(object[part]);
   }
   return changed ? object.dump(2) + "\n" : config;
 }
@@ -227,15 +231,28 @@ bool Model::trains_vision() const {
   return false;
 }
 
-void Model::save(const std::filesystem::path& target) const {
+void Model::save(const std::filesystem::path& target,
+                 const std::map<std::uint32_t, at::Tensor>& instead) const {
+  std::vector<Param> stored = params();
+  std::vector<std::string> names = core_->file_names;
+  for (const auto& [index, tensor] : instead) stored.at(index).tensor = tensor;
+  bool is_untied = false;
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    Param& param = stored[i];
+    if (param.tied_to < 0 || param.tensor.is_same(stored[static_cast<std::size_t>(param.tied_to)].tensor))
+      continue;
+    param.tied_to = -1;
+    names[i] = param.name;
+    is_untied = true;
+  }
   support::AtomicDirectory directory(target);
   for (const std::filesystem::path& file : companion_files(core_->directory.path)) {
     const bool is_config = file.filename() == "config.json";
     support::write_file_atomic(
         directory.path() / file.filename(),
-        is_config ? with_dtype(core_->directory.config, dtype()) : support::read_file(file));
+        is_config ? stored_config(core_->directory.config, dtype(), is_untied) : support::read_file(file));
   }
-  save_weights(directory.path(), params(), core_->file_names);
+  save_weights(directory.path(), stored, names);
   directory.commit();
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -153,7 +154,10 @@ class Model {
 
   // Writes the weights and every file of the directory (tokenizer, configs) as a Hugging Face directory,
   // tensor names as in the file they came from. Atomic.
-  void save(const std::filesystem::path& directory) const;
+  // `instead` holds other tensors for some parameters, by index; what was tied to one of them and is not itself replaced alike
+  // is stored on its own, and config.json says so.
+  void save(const std::filesystem::path& directory,
+            const std::map<std::uint32_t, at::Tensor>& instead = {}) const;
 
  private:
   explicit Model(std::shared_ptr<ModelCore> core);

@@ -36,6 +36,12 @@ std::string check_param(const graft_peft_param& param) {
   }
   if (!std::isfinite(param.init_scale) || param.init_scale < 0)
     return cat(name, ".init_scale is ", param.init_scale);
+  if ((param.properties & ~(GRAFT_PEFT_PARAM_FROZEN | GRAFT_PEFT_PARAM_UNSAVED)) != 0) {
+    return cat(name, ".properties is ", param.properties, ", expected GRAFT_PEFT_PARAM_*");
+  }
+  if (!std::isfinite(param.learning_rate_scale) || param.learning_rate_scale < 0) {
+    return cat(name, ".learning_rate_scale is ", param.learning_rate_scale);
+  }
   return {};
 }
 
@@ -71,6 +77,16 @@ std::string check_plan_site(const CheckContext& context, const Instance& peft) {
     site.component = GRAFT_COMPONENT_LANGUAGE;
     site.has_bias = static_cast<std::int32_t>(random.below(2));
     Plan plan;
+    if (table.plan_model != nullptr) {
+      const graft_site* const sites[] = {&site};
+      call("plan_model()", [&](graft_error* error) {
+        return table.plan_model(peft.raw(), sites, 1, &plan.params, &plan.n, error);
+      });
+      for (std::uint32_t i = 0; i < plan.n; ++i) {
+        const std::string problem = check_param(*plan.params[i]);
+        if (!problem.empty()) return cat("parameter ", i, " of the model ", problem);
+      }
+    }
     call("plan_site()", [&](graft_error* error) {
       return table.plan_site(peft.raw(), &site, &plan.params, &plan.n, error);
     });
@@ -130,8 +146,10 @@ std::string check_config(const CheckContext& context, const Instance& peft) {
   const auto exported = [&](const Instance& instance) {
     std::string text;
     const graft_sink sink = string_sink(text);
+    graft_peft_model model{};  // without sites: the parameters alone decide
+    model.hdr = GRAFT_HDR(graft_peft_model);
     call("export_config()",
-         [&](graft_error* error) { return table.export_config(instance.raw(), &sink, error); });
+         [&](graft_error* error) { return table.export_config(instance.raw(), &model, &sink, error); });
     return nlohmann::json::parse(text);
   };
   const nlohmann::json first = exported(peft);

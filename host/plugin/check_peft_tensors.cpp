@@ -147,23 +147,32 @@ class Layer {
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;
 
-  // The strategy's parameters as the host initialises them, or all of them at random as after training.
+  // The strategy's parameters as the host initialises them, or what is trained at random as after training.
   void make_params(support::KeyedRandom& random, bool trained) {
     const graft_peft_param* const* planned = nullptr;
     std::uint32_t n = 0;
+    const graft_site* const sites[] = {&site_};
+    if (table_.plan_model != nullptr) {
+      call("plan_model()",
+           [&](graft_error* error) { return table_.plan_model(peft_.raw(), sites, 1, &planned, &n, error); });
+    }
+    fill(shared_, planned, n, random, false);
+    n = 0;
     call("plan_site()",
          [&](graft_error* error) { return table_.plan_site(peft_.raw(), &site_, &planned, &n, error); });
-    params_.clear();
-    for (std::uint32_t i = 0; i < n; ++i) {
-      const graft_peft_param& param = *planned[i];
-      const auto value = [&]() -> double {
-        if (trained) return 0.3 * random.normal();
-        if (param.init == GRAFT_INIT_ONES) return 1.0;
-        if (param.init == GRAFT_INIT_UNIFORM) return param.init_scale * (2.0 * random.uniform() - 1.0);
-        return param.init == GRAFT_INIT_NORMAL ? param.init_scale * random.normal() : 0.0;
-      };
-      params_.push_back(make(services_, {param.sizes, param.sizes + param.rank}, value));
+    fill(params_, planned, n, random, false);
+    const auto values = values_view();
+    if (table_.initialize != nullptr) {
+      const graft_peft_values* const list[] = {&values.raw};
+      graft_peft_model model{};
+      model.hdr = GRAFT_HDR(graft_peft_model);
+      model.sites = list;
+      model.shared = values.shared.data();
+      model.n_sites = 1;
+      model.n_shared = values.raw.n_shared;
+      call("initialize()", [&](graft_error* error) { return table_.initialize(peft_.raw(), &model, error); });
     }
+    if (trained) fill(params_, planned, n, random, true);
   }
   [[nodiscard]] bool is_adapted() const { return !params_.empty(); }
 
@@ -173,36 +182,74 @@ class Layer {
 
   // linear() in evaluation mode.
   [[nodiscard]] Values output() const {
-    const std::vector<graft_tensor> params = raw_params();
+    const Raw values = values_view();
     graft_peft_call args{};
     args.hdr = GRAFT_HDR(graft_peft_call);
     args.site = &site_;
     args.x = x_.get();
     args.base = &base_;
-    args.params = params.data();
-    args.n_params = static_cast<std::uint32_t>(params.size());
+    args.params = values.params.data();
+    args.shared = values.shared.data();
+    args.n_params = values.raw.n_params;
+    args.n_shared = values.raw.n_shared;
     graft_tensor y = nullptr;
     call("linear()", [&](graft_error* error) { return table_.linear(peft_.raw(), &args, &y, error); });
     return read(services_, Handle(services_, y).get());
   }
 
-  // The plain layer with the merged weight.
+  // The plain layer that it is merged to.
   [[nodiscard]] Values merged_output() const {
-    const std::vector<graft_tensor> params = raw_params();
-    graft_tensor merged = nullptr;
-    call("merge()", [&](graft_error* error) {
-      return table_.merge(peft_.raw(), &site_, weight_.get(), params.data(),
-                          static_cast<std::uint32_t>(params.size()), &merged, error);
-    });
+    const Raw values = values_view();
+    graft_tensor merged = nullptr, bias = nullptr;
+    call("merge()",
+         [&](graft_error* error) { return table_.merge(peft_.raw(), &values.raw, &merged, &bias, error); });
     const Handle weight(services_, merged);
-    return read(services_, run(services_, "aten::linear", {x_.get(), weight.get(), bias_.get()}).get());
+    const Handle own_bias(services_, bias);
+    return read(services_, run(services_, "aten::linear",
+                               {x_.get(), weight.get(), bias == nullptr ? bias_.get() : own_bias.get()})
+                               .get());
   }
 
  private:
-  [[nodiscard]] std::vector<graft_tensor> raw_params() const {
-    std::vector<graft_tensor> raw;
-    for (const Handle& param : params_) raw.push_back(param.get());
-    return raw;
+  // The layer as graft_peft_values.
+  struct Raw {
+    std::vector<graft_tensor> params, shared;
+    graft_peft_values raw{};
+  };
+  [[nodiscard]] Raw values_view() const {
+    Raw values;
+    for (const Handle& param : params_) values.params.push_back(param.get());
+    for (const Handle& param : shared_) values.shared.push_back(param.get());
+    values.raw.hdr = GRAFT_HDR(graft_peft_values);
+    values.raw.site = &site_;
+    values.raw.weight = weight_.get();
+    values.raw.bias = bias_.get();
+    values.raw.params = values.params.data();
+    values.raw.shared = values.shared.data();
+    values.raw.n_params = static_cast<std::uint32_t>(values.params.size());
+    values.raw.n_shared = static_cast<std::uint32_t>(values.shared.size());
+    return values;
+  }
+
+  // Fills `params` as planned, or replaces those that are trained by random ones.
+  void fill(std::vector<Handle>& params, const graft_peft_param* const* planned, std::uint32_t n,
+            support::KeyedRandom& random, bool only_trained) {
+    std::vector<Handle> filled;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const graft_peft_param& param = *planned[i];
+      if (only_trained && (param.properties & GRAFT_PEFT_PARAM_FROZEN) != 0) {
+        filled.push_back(std::move(params[i]));
+        continue;
+      }
+      const auto value = [&]() -> double {
+        if (only_trained) return 0.3 * random.normal();
+        if (param.init == GRAFT_INIT_ONES) return 1.0;
+        if (param.init == GRAFT_INIT_UNIFORM) return param.init_scale * (2.0 * random.uniform() - 1.0);
+        return param.init == GRAFT_INIT_NORMAL ? param.init_scale * random.normal() : 0.0;
+      };
+      filled.push_back(make(services_, {param.sizes, param.sizes + param.rank}, value));
+    }
+    params.swap(filled);
   }
 
   const Services services_;
@@ -212,7 +259,7 @@ class Layer {
   graft_site site_{};
   graft_base_linear base_{};
   Handle x_, weight_, bias_;
-  std::vector<Handle> params_;
+  std::vector<Handle> params_, shared_;
 };
 
 using LayerCheck = std::function<std::string(Layer&, support::KeyedRandom&)>;

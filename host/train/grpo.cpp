@@ -118,7 +118,8 @@ nlohmann::ordered_json GrpoTrainer::improve(Experience& experience, MiniBatch& m
                        config_.optimizer.warmup_steps, config_.train.steps);
   const UpdateResult result = update_.accumulate(experience, mini, iteration, state_);
   if (hooks_.before_optimizer_step) hooks_.before_optimizer_step(experience, mini, result);
-  const double grad_norm = apply_gradients(optimizer_, state_, config_.optimizer, learning_rate);
+  const double grad_norm =
+      apply_gradients(adapter_, optimizer_, state_, config_.optimizer, learning_rate, config_.train.steps);
   ++state_.step;
 
   nlohmann::ordered_json row{{"step", state_.step}};

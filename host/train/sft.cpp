@@ -82,6 +82,7 @@ void add(AnswerSums& sums, const objective::TokenLogprobs& scored) {
 SftTrainer::SftTrainer(model::Model& model, adapt::Adapter& adapter, const PromptSource& prompts,
                        const config::RunConfig& config)
     : model_(model),
+      adapter_(adapter),
       prompts_(prompts),
       config_(config),
       optimizer_(make_optimizer(adapter, config.optimizer)) {
@@ -109,7 +110,8 @@ nlohmann::ordered_json SftTrainer::step() {
       require_finite(state_, "loss", sums.negative_logprob);
       scored.logprobs.sum().neg().div(static_cast<double>(lesson.answer_tokens)).backward();
     }
-    grad_norm = apply_gradients(optimizer_, state_, config_.optimizer, learning_rate);
+    grad_norm =
+        apply_gradients(adapter_, optimizer_, state_, config_.optimizer, learning_rate, config_.train.steps);
   });
   ++state_.step;
   state_.num_tokens += lesson.prompt_tokens + lesson.answer_tokens;

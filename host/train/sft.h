@@ -40,6 +40,7 @@ class SftTrainer {
 
  private:
   model::Model& model_;
+  adapt::Adapter& adapter_;
   const PromptSource& prompts_;
   config::RunConfig config_;
   adapt::AdamW optimizer_;

@@ -35,9 +35,10 @@ void seed_dropout(const RunState& state, std::size_t micro_batch);
 // DivergedError if `value` ("loss", "grad_norm") of the step is not finite.
 void require_finite(const RunState& state, const char* name, double value);
 
-// Guard, clip and step. On a run's first step every trained tensor must have a gradient, else UserError. Returns the
-// gradient's norm before clipping; the gradients are gone afterwards.
-double apply_gradients(adapt::AdamW& optimizer, const RunState& state, const config::OptimizerConfig& config,
-                       double learning_rate);
+// The gradient of the strategy's own loss term if it has one, guard, clip and step, with the strategy's work around the step.
+// On a run's first step every trained tensor must have a gradient, else UserError. Returns the gradient's norm before clipping;
+// the gradients are gone afterwards. `total_steps`: of the run.
+double apply_gradients(const adapt::Adapter& adapter, adapt::AdamW& optimizer, const RunState& state,
+                       const config::OptimizerConfig& config, double learning_rate, std::int64_t total_steps);
 
 }  // namespace graft::train

@@ -53,14 +53,13 @@ struct Lora : graft::Peft {
     return in_dtype(y, base.dtype());
   }
 
-  graft::Tensor merge(const graft::Site&, const graft::Tensor& weight,
-                      const std::vector<graft::Tensor>& params) override {
+  graft::Merged merge(const graft::SiteValues& values) override {
     static const graft::Op addmm("aten::addmm");
-    return addmm({weight, params[1], params[0], 1.0, scale_});
+    return {addmm({values.weight(), values.param(1), values.param(0), 1.0, scale_}), {}};
   }
 
   // The fields that PEFT 0.21 writes for LoRA.
-  Json export_config() override {
+  Json export_config(const graft::ModelValues&) override {
     Json config = Json::object(
         {{"peft_type", "LORA"},
          {"r", rank_},

@@ -14,6 +14,7 @@
 
 #include "adapt/plan.h"
 #include "adapt/strategy.h"
+#include "adapt/values_view.h"
 #include "model/tensor_handle.h"
 #include "support/error.h"
 #include "tests/adapt/plugin_registry.h"
@@ -40,7 +41,7 @@ class Layer {
     site.component = GRAFT_COMPONENT_LANGUAGE;
     site.in_features = 6;
     site.out_features = 5;
-    for (const auto& plan : strategy.plan_site(site)) {
+    for (const auto& plan : strategy.plan_site({&site, {}})) {
       tensors.push_back(make_param(plan, site.name + "." + plan.name, 7, weight));
       tensors.back().requires_grad_(plan.is_trained);
     }
@@ -49,7 +50,7 @@ class Layer {
       tensors[1].copy_(at::randn({5, tensors[0].size(0)}));
     }
     hook = std::make_shared<StrategyHook>(strategy, std::vector{site});
-    hook->adapt_site(0, tensors);
+    hook->adapt_site(0, {}, tensors);
   }
 
   [[nodiscard]] at::Tensor base(const at::Tensor& x) const {
@@ -78,7 +79,7 @@ TEST(Lora, DefaultsAreFilledIn) {
 
 TEST(Lora, ParametersHavePeftsNamesAndShapes) {
   Layer layer(json{{"r", 3}});
-  const auto plan = layer.strategy.plan_site(layer.site);
+  const auto plan = layer.strategy.plan_site({&layer.site, {}});
   ASSERT_EQ(plan.size(), 2u);
   EXPECT_EQ(plan[0].name, "lora_A.weight");
   EXPECT_EQ(plan[0].sizes, (std::vector<std::int64_t>{3, 6}));
@@ -99,7 +100,7 @@ TEST(Lora, TheFirstMatrixIsUniformWithinTheInverseRootOfTheInputWidth) {
   wide.in_features = 400;
   wide.out_features = 10;
   const Strategy strategy(registry(), "lora", {{"r", 50}});
-  const auto plan = strategy.plan_site(wide).front();
+  const auto plan = strategy.plan_site({&wide, {}}).front();
   const auto a = make_param(plan, "wide.lora_A.weight", 1, at::zeros({1}));
   const double bound = 1.0 / std::sqrt(400.0);
   EXPECT_LE(a.abs().max().item<double>(), bound);
@@ -179,13 +180,9 @@ TEST(Lora, AdaptersCanBeSwitchedOffForAPass) {
 
 TEST(Lora, TheMergedWeightEqualsTheAdaptedLayer) {
   Layer layer(json{{"r", 4}, {"alpha", 6}});
-  const auto site = site_view(layer.site);
-  std::vector<graft_tensor> handles = {model::lend(layer.tensors[0]), model::lend(layer.tensors[1])};
-  graft_tensor merged = nullptr;
-  ASSERT_EQ(layer.strategy.table().merge(layer.strategy.instance()->raw(), &site, model::lend(layer.weight),
-                                         handles.data(), 2, &merged, nullptr),
-            GRAFT_OK);
-  const auto weight = model::take(merged);
+  const Float32Site values(*layer.hook->adapted().front(), {}, layer.weight, layer.bias);
+  const auto [weight, bias] = layer.strategy.merge(values.raw());
+  EXPECT_FALSE(bias.defined());
   const auto x = at::randn({3, 6});
   EXPECT_TRUE(at::allclose(at::linear(x, weight, layer.bias), layer(x), 1e-5, 1e-5));
 }
@@ -229,7 +226,7 @@ TEST(Lora, ParametersOutsideOfTheirRangeAreTheUsersToCorrect) {
 // ----------------------------------------------------------------------------------------------------
 
 json exported(const json& params) {
-  return *Strategy(registry(), "lora", params).export_config();
+  return *Strategy(registry(), "lora", params).export_config(graft_peft_model{});
 }
 
 TEST(Lora, TheExportedConfigurationReadsBackAsTheSameParameters) {

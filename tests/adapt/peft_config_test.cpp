@@ -108,28 +108,36 @@ TEST(PeftConfig, TheFileHasTheStrategysFieldsAndTheSharedOnes) {
 
 TEST(PeftConfig, TargetsAreReadFromListsExpressionsAndAllLinear) {
   auto spec =
-      target_spec({{"target_modules", {"q_proj", "v_proj"}}, {"exclude_modules", ".*visual.*"}}, "dir");
+      shared_fields({{"target_modules", {"q_proj", "v_proj"}}, {"exclude_modules", ".*visual.*"}}, "dir")
+          .targets;
   EXPECT_EQ(spec.names, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(spec.exclude_pattern, ".*visual.*");
   EXPECT_EQ(spec.components.size(), 4u);
-  EXPECT_TRUE(target_spec({{"target_modules", "all-linear"}}, "dir").all_linear);
-  EXPECT_EQ(target_spec({{"target_modules", ".*q_proj"}}, "dir").pattern, ".*q_proj");
+  EXPECT_TRUE(shared_fields({{"target_modules", "all-linear"}}, "dir").targets.all_linear);
+  EXPECT_EQ(shared_fields({{"target_modules", ".*q_proj"}}, "dir").targets.pattern, ".*q_proj");
 }
 
 TEST(PeftConfig, SharedOptionsThatAreNotOfferedAreRefusedByName) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::json>>{
-           {"layers_to_transform", {0, 1}}, {"modules_to_save", {"lm_head"}}, {"layers_pattern", "layers"}}) {
+  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::ordered_json>>{
+           {"layers_to_transform", {0, 1}}, {"layers_pattern", "layers"}}) {
     try {
-      static_cast<void>(target_spec({{"target_modules", {"q_proj"}}, {key, value}}, "dir"));
+      static_cast<void>(shared_fields({{"target_modules", {"q_proj"}}, {key, value}}, "dir"));
       FAIL() << key;
     } catch (const support::UserError& e) {
       EXPECT_NE(std::string(e.what()).find(key), std::string::npos) << e.what();
     }
   }
-  EXPECT_NO_THROW(
-      static_cast<void>(target_spec({{"target_modules", {"q_proj"}}, {"modules_to_save", nullptr}}, "dir")));
-  EXPECT_THROW(static_cast<void>(target_spec({{"target_modules", nullptr}}, "dir")), support::UserError);
-  EXPECT_THROW(static_cast<void>(target_spec({{"target_modules", {1, 2}}}, "dir")), support::UserError);
+  const auto fields =
+      shared_fields({{"target_modules", {"q_proj"}},
+                     {"modules_to_save", {"lm_head"}},
+                     {"rank_pattern", {{"layers.0.q_proj", 6}, {"a_later_key", 3}, {"q_proj", 4}}}},
+                    "dir");
+  EXPECT_EQ(fields.modules_to_save, std::vector<std::string>{"lm_head"});
+  EXPECT_EQ(fields.rank_pattern.value({"model.layers.0.q_proj"}), 6.0);
+  EXPECT_EQ(fields.rank_pattern.value({"model.layers.1.q_proj"}), 4.0);
+  EXPECT_EQ(fields.rank_pattern.value({"model.layers.1.kq_proj"}), 0.0);
+  EXPECT_THROW(static_cast<void>(shared_fields({{"target_modules", nullptr}}, "dir")), support::UserError);
+  EXPECT_THROW(static_cast<void>(shared_fields({{"target_modules", {1, 2}}}, "dir")), support::UserError);
 }
 
 }  // namespace

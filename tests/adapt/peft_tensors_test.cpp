@@ -62,7 +62,7 @@ TEST_F(PeftTensors, AreReadBackAsWritten) {
     tensor.tensor.copy_(at::randn({2, 3}));
     values.push_back(tensor.tensor.clone());
   }
-  write_adapter_tensors(directory, tensors);
+  write_adapter_tensors(directory, tensors, model.sites, site_names(model.sites, model.params));
   for (const auto& tensor : tensors) tensor.tensor.zero_();
   read();
   for (std::size_t i = 0; i < tensors.size(); ++i) EXPECT_TRUE(at::equal(tensors[i].tensor, values[i]));

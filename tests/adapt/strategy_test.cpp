@@ -36,9 +36,9 @@ at::Tensor apply(const Strategy& strategy, const at::Tensor& x) {
   const auto weight = at::randn({4, 4});
   StrategyHook hook(strategy, model.sites);
   std::vector<at::Tensor> params;
-  for (const auto& plan : strategy.plan_site(model.sites[0]))
+  for (const auto& plan : strategy.plan_site({&model.sites[0], {}}))
     params.push_back(make_param(plan, plan.name, 0, weight));
-  hook.adapt_site(0, params);
+  hook.adapt_site(0, {}, params);
   return hook.linear(0, x, [&](const at::Tensor& in) { return at::linear(in, weight); }, weight, {});
 }
 
@@ -51,20 +51,28 @@ std::string error_of(const std::function<void()>& body) {
   return "no error";
 }
 
+PlanInput nothing_selected(test::QwenSites& model) {
+  PlanInput input{model.sites, model.params, {}, {}, {}, {}, 1};
+  input.selected_sites.assign(model.sites.size(), false);
+  input.selected_params.assign(model.params.size(), false);
+  input.saved_params.assign(model.params.size(), false);
+  input.overrides.resize(model.sites.size());
+  return input;
+}
+
 TEST(Strategy, MayKeepFrozenParametersBesideTrainedOnes) {
   test::QwenSites model;
   const Strategy strategy(registry(), "scale", json::object());
-  std::vector<bool> selected(model.sites.size(), false);
-  selected[0] = selected[3] = true;
-  const auto plan = make_plan(strategy, model.sites, model.params, selected,
-                              std::vector<bool>(model.params.size(), false), 1);
+  PlanInput input = nothing_selected(model);
+  input.selected_sites[0] = input.selected_sites[3] = true;
+  const auto plan = make_plan(strategy, input);
   ASSERT_EQ(plan.tensors.size(), 4u);
   EXPECT_EQ(plan.sites, (std::vector<std::uint32_t>{0, 3}));
   EXPECT_TRUE(plan.tensors[0].is_trained && plan.tensors[0].tensor.requires_grad());
   EXPECT_FALSE(plan.tensors[1].is_trained || plan.tensors[1].tensor.requires_grad());
   EXPECT_EQ(plan.hook->trained_tensors(3).size(), 1u);
   EXPECT_GT(plan.tensors[1].tensor.abs().max().item<float>(), 0.0f);
-  EXPECT_FALSE(strategy.export_config());
+  EXPECT_FALSE(strategy.export_config(graft_peft_model{}));
 }
 
 TEST(Strategy, ResultsOfTheWrongShapeOrDtypeAreErrorsThatNameTheLayer) {
@@ -90,19 +98,32 @@ TEST(Strategy, TheGradModeIsRestoredAfterIt) {
 TEST(Strategy, PlansThatMakeNoSenseAreErrors) {
   const test::QwenSites model;
   for (const char* fault : {"name", "size"}) {
-    EXPECT_NE(error_of([&] { static_cast<void>(faulty(fault).plan_site(model.sites[0])); }), "no error")
+    EXPECT_NE(error_of([&] {
+                static_cast<void>(faulty(fault).plan_site({&model.sites[0], {}}));
+              }),
+              "no error")
         << fault;
   }
-  EXPECT_NE(error_of([&] { static_cast<void>(faulty("export").export_config()); }).find("no JSON object"),
+  EXPECT_NE(error_of([&] {
+              static_cast<void>(faulty("export").export_config(graft_peft_model{}));
+            }).find("no JSON object"),
             std::string::npos);
 }
 
-TEST(Strategy, TrainingTheBaseAndAddingParametersIsRefused) {
+TEST(Strategy, BaseParametersTrainedBesideAnAdapterAreCopies) {
   test::QwenSites model;
-  const std::vector<bool> sites(model.sites.size(), true), params(model.params.size(), true);
-  const auto message = error_of(
-      [&] { static_cast<void>(make_plan(faulty("both"), model.sites, model.params, sites, params, 1)); });
-  EXPECT_NE(message.find("one of the two"), std::string::npos) << message;
+  PlanInput input = nothing_selected(model);
+  input.selected_sites[0] = true;
+  const auto weight = static_cast<std::uint32_t>(model.sites[0].weight);
+  const at::Tensor before = model.params[weight].tensor.clone();
+  const auto plan = make_plan(faulty("both"), input);
+  EXPECT_FALSE(plan.trains_base);
+  const at::Tensor* copy = plan.hook->replacement(weight);
+  ASSERT_NE(copy, nullptr);
+  EXPECT_TRUE(copy->requires_grad());
+  EXPECT_FALSE(model.params[weight].tensor.requires_grad());
+  EXPECT_FALSE(copy->is_alias_of(model.params[weight].tensor));
+  EXPECT_TRUE(at::equal(*copy, before));
 }
 
 }  // namespace

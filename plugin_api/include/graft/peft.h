@@ -3,7 +3,11 @@
  *
  * The host selects the sites (target modules, exclusions, components), allocates the strategy's parameters, gives them to
  * the optimizer, saves and loads them in PEFT's format, and calls linear() wherever the model family applies an adapted
- * site. A strategy therefore holds no tensors.
+ * site. A strategy therefore holds no tensors. What it has to remember between steps is a parameter that is neither trained
+ * nor saved with the adapter; checkpoints keep it.
+ *
+ * Order of calls: plan_model, plan_site for each site, plan_base_param for each base parameter, initialize; then linear any
+ * number of times, and in each optimizer step regularize (before backward), before_update and after_update.
  */
 #ifndef GRAFT_PEFT_H
 #define GRAFT_PEFT_H
@@ -27,6 +31,8 @@ typedef struct graft_site {
   int64_t out_features;
   int32_t component; /* GRAFT_COMPONENT_* */
   int32_t has_bias;  /* 0 or 1 */
+  int64_t rank;      /* of the user's rank_pattern, to be used instead of the strategy's r; 0: none */
+  double alpha;      /* of the user's alpha_pattern, likewise; 0: none */
 } graft_site;
 
 /* A parameter of the base model. */
@@ -46,17 +52,53 @@ typedef struct graft_base_param {
 #define GRAFT_INIT_UNIFORM 2 /* U(-a, a) */
 #define GRAFT_INIT_NORMAL 3  /* N(0, a²) */
 
-/* A parameter that the strategy wants at a site. */
+#define GRAFT_PEFT_PARAM_FROZEN 1u  /* gets no gradient: derived from the base, or the strategy's memory */
+#define GRAFT_PEFT_PARAM_UNSAVED 2u /* not part of the adapter's file; in a run's checkpoints all the same */
+
+/* A parameter that the strategy wants at a site, or once for the whole model. */
 typedef struct graft_peft_param {
   graft_hdr hdr;
   graft_str name; /* as PEFT's files write it after the module path, such as "lora_A.weight" */
   const int64_t *sizes;
   uint32_t rank;
-  int32_t dtype;      /* GRAFT_DTYPE_DEFAULT: the host's choice, float32 */
-  int32_t init;       /* GRAFT_INIT_* */
-  int32_t is_trained; /* 0: saved with the adapter but frozen */
-  double init_scale;  /* a of the list above */
+  int32_t dtype;              /* GRAFT_DTYPE_DEFAULT: the host's choice, float32 */
+  int32_t init;               /* GRAFT_INIT_* */
+  uint32_t properties;        /* GRAFT_PEFT_PARAM_* */
+  double init_scale;          /* a of the list above */
+  double learning_rate_scale; /* the optimizer's learning rate is multiplied by it; 0 stands for 1 */
 } graft_peft_param;
+
+/* An adapted site with its tensors, all borrowed for the call. */
+typedef struct graft_peft_values {
+  graft_hdr hdr;
+  const graft_site *site;
+  graft_tensor weight;        /* of the base layer, [out_features, in_features] */
+  graft_tensor bias;          /* [out_features], NULL if it has none */
+  const graft_tensor *params; /* in the order of plan_site */
+  const graft_tensor
+      *grads; /* of params, each NULL if it has none; NULL outside of before_update and after_update */
+  const graft_tensor *shared; /* in the order of plan_model */
+  uint32_t n_params;
+  uint32_t n_shared;
+} graft_peft_values;
+
+/* All adapted sites. */
+typedef struct graft_peft_model {
+  graft_hdr hdr;
+  const graft_peft_values *const *sites;
+  const graft_tensor *shared;       /* in the order of plan_model */
+  const graft_tensor *shared_grads; /* as grads above */
+  uint32_t n_sites;
+  uint32_t n_shared;
+  int64_t step;        /* optimizer steps done before this one; 0 outside of training */
+  int64_t total_steps; /* of the run; 0 if unknown */
+} graft_peft_model;
+
+/* Where export_tensors() writes. `name` as in graft_peft_param; the tensor stays the caller's. */
+typedef struct graft_tensor_sink {
+  void *context;
+  graft_status (*write)(void *context, graft_str name, graft_tensor tensor, graft_error *error);
+} graft_tensor_sink;
 
 /* The base layer, callable from within linear(). The handle is valid during that call only. */
 typedef struct graft_base_linear {
@@ -75,32 +117,63 @@ typedef struct graft_peft_call {
   graft_tensor x; /* [T, in_features] */
   const graft_base_linear *base;
   const graft_tensor *params; /* in the order of plan_site, borrowed */
+  const graft_tensor *shared; /* in the order of plan_model, borrowed */
   uint32_t n_params;
+  uint32_t n_shared;
   int32_t is_training; /* 1: dropout applies */
+  int32_t reserved;
 } graft_peft_call;
 
+#define GRAFT_PEFT_TAKES_RANK 1u  /* graft_site.rank is used; else a user's rank_pattern is an error */
+#define GRAFT_PEFT_TAKES_ALPHA 2u /* graft_site.alpha likewise */
+
+/* Slots may be NULL where a default is given; plan_site or plan_base_param there must be, and linear with plan_site. */
 typedef struct graft_peft {
   graft_hdr hdr;
+  uint64_t properties; /* GRAFT_PEFT_TAKES_* */
+  /* [control] The parameters wanted once for the whole model, given all selected sites: *n of them, valid until the
+   * instance is destroyed. Their names in PEFT's files follow "base_model.". NULL slot: none. */
+  graft_status (*plan_model)(graft_instance *instance, const graft_site *const *sites, uint32_t n_sites,
+                             const graft_peft_param *const **params, uint32_t *n, graft_error *error);
   /* [control] The parameters wanted at a selected site: *n of them (0 leaves the site alone), valid until the instance is
    * destroyed. NULL slot: none at any site. */
   graft_status (*plan_site)(graft_instance *instance, const graft_site *site,
                             const graft_peft_param *const **params, uint32_t *n, graft_error *error);
-  /* [control] Writes 1 to *is_trained if this base parameter is trained itself. NULL slot: all are frozen. */
+  /* [control] Writes 1 to *is_trained if this base parameter is trained itself. With plan_site as well, the host trains a copy
+   * of it that belongs to the adapter. NULL slot: all are frozen. */
   graft_status (*plan_base_param)(graft_instance *instance, const graft_base_param *param,
                                   int32_t *is_trained, graft_error *error);
+  /* [control] Called once, without gradients, after the host has filled all parameters as planned: writes in place what must
+   * be computed, from the base weights for example. A saved adapter is read afterwards. NULL slot: nothing. */
+  graft_status (*initialize)(graft_instance *instance, const graft_peft_model *model, graft_error *error);
   /* [worker][engine] The layer's output *y [T, out_features] with the strategy applied, in the dtype of x or of the base
-   * layer's result (under autocast they differ; float32 is fine there too). Called for sites with parameters only. At initialisation it equals the base layer's output, unless the strategy documents otherwise. */
+   * layer's result (under autocast they differ; float32 is fine there too). Called for sites with parameters only. At
+   * initialisation it equals the base layer's output, unless the strategy documents otherwise. */
   graft_status (*linear)(graft_instance *instance, const graft_peft_call *call, graft_tensor *y,
                          graft_error *error);
-  /* [worker] The weight [out_features, in_features] of a plain linear layer that equals linear() in evaluation mode.
-   * NULL slot: cannot be merged. `weight` and `params` are float32. */
-  graft_status (*merge)(graft_instance *instance, const graft_site *site, graft_tensor weight,
-                        const graft_tensor *params, uint32_t n_params, graft_tensor *merged,
-                        graft_error *error);
+  /* [worker] The plain linear layer that equals linear() in evaluation mode: its *weight [out_features, in_features] and, if
+   * that changes too, its *bias (NULL: as it was). All tensors are float32. NULL slot: cannot be merged. */
+  graft_status (*merge)(graft_instance *instance, const graft_peft_values *values, graft_tensor *weight,
+                        graft_tensor *bias, graft_error *error);
+  /* [control] A scalar that is added to the loss once in each optimizer step, with its graph; *loss may stay NULL. NULL slot:
+   * none. */
+  graft_status (*regularize)(graft_instance *instance, const graft_peft_model *model, graft_tensor *loss,
+                             graft_error *error);
+  /* [control] Without gradients, after clipping and before the optimizer changes anything: may change gradients in place. */
+  graft_status (*before_update)(graft_instance *instance, const graft_peft_model *model, graft_error *error);
+  /* [control] Without gradients, after the optimizer's step while the gradients are still there: may change parameters in
+   * place. */
+  graft_status (*after_update)(graft_instance *instance, const graft_peft_model *model, graft_error *error);
   /* [control] Writes the strategy's own fields of PEFT's adapter_config.json as one JSON object, "peft_type" among them. The
-   * host adds target_modules and what is common to all methods. NULL slot: no PEFT counterpart, the host writes fields of its
-   * own that only it reads. A strategy that trains base parameters is saved as a whole model instead. */
-  graft_status (*export_config)(graft_instance *instance, const graft_sink *json, graft_error *error);
+   * host adds target_modules and what is common to all methods, rank_pattern and alpha_pattern included. NULL slot: no PEFT
+   * counterpart, the host writes fields of its own that only it reads. A strategy that trains base parameters alone is saved
+   * as a whole model instead. */
+  graft_status (*export_config)(graft_instance *instance, const graft_peft_model *model,
+                                const graft_sink *json, graft_error *error);
+  /* [control] Writes the tensors of one site that PEFT's file holds. NULL slot: the parameters that are not
+   * GRAFT_PEFT_PARAM_UNSAVED, as they are. */
+  graft_status (*export_tensors)(graft_instance *instance, const graft_peft_values *values,
+                                 const graft_tensor_sink *tensors, graft_error *error);
   /* [control] Without an instance. Turns a given adapter_config.json into this component's parameters (a JSON object), or
    * fails with GRAFT_E_UNSUPPORTED if the file is of another method or uses an option that is not offered. */
   graft_status (*import_config)(graft_str adapter_config_json, const graft_sink *params_json,

@@ -46,7 +46,7 @@ struct Faulty : graft::Peft {
     const graft::Tensor y = call.base(call.x());
     return fault_ == "dtype" ? ops::to(y, graft::DType::kFloat64) : y;
   }
-  graft::Json export_config() override {
+  graft::Json export_config(const graft::ModelValues&) override {
     return fault_ == "export" ? graft::Json("text") : graft::Json::object();
   }
 

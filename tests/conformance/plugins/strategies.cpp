@@ -23,7 +23,7 @@ struct ForgetsAlpha : graft::Peft {
   std::vector<graft::PeftParam> plan_site(const graft::Site& site) override {
     return {{"scale", {site.out_features()}}};
   }
-  graft::Json export_config() override {
+  graft::Json export_config(const graft::ModelValues&) override {
     graft::Json json = graft::Json::object();
     json.set("peft_type", "SCALE");
     json.set("alpha", alpha_);

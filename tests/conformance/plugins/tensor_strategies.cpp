@@ -10,10 +10,7 @@ struct WrongMerge : graft::Peft {
     return {{"scale", {site.out_features()}, graft::Init::ones()}};
   }
   graft::Tensor linear(const graft::LinearCall& call) override { return call.base(call.x()) * call.param(0); }
-  graft::Tensor merge(const graft::Site&, const graft::Tensor& weight,
-                      const std::vector<graft::Tensor>&) override {
-    return weight;
-  }
+  graft::Merged merge(const graft::SiteValues& values) override { return {values.weight(), {}}; }
 };
 
 struct StartsElsewhere : graft::Peft {

@@ -22,9 +22,7 @@
 #ifndef GRAFT_SDK_PEFT_HPP
 #define GRAFT_SDK_PEFT_HPP
 
-#include <graft/peft.h>
-#include <graft/sdk/plugin.hpp>
-#include <graft/sdk/tensor.hpp>
+#include <graft/sdk/peft_values.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -37,99 +35,25 @@
 
 namespace graft {
 
-// A linear layer of the model. A view: valid during the call.
-class Site {
- public:
-  explicit Site(const graft_site& raw) : raw_(&raw) {}
-  [[nodiscard]] const graft_site& raw() const { return *raw_; }
-  [[nodiscard]] std::string_view name() const { return to_view(raw_->name); }
-  [[nodiscard]] std::int64_t in_features() const { return raw_->in_features; }
-  [[nodiscard]] std::int64_t out_features() const { return raw_->out_features; }
-  [[nodiscard]] std::int32_t component() const { return raw_->component; }  // GRAFT_COMPONENT_*
-  [[nodiscard]] bool has_bias() const { return raw_->has_bias != 0; }
-
- private:
-  const graft_site* raw_;
-};
-
-// A parameter of the base model. A view: valid during the call.
-class BaseParam {
- public:
-  explicit BaseParam(const graft_base_param& raw) : raw_(&raw) {}
-  [[nodiscard]] const graft_base_param& raw() const { return *raw_; }
-  [[nodiscard]] std::string_view name() const { return to_view(raw_->name); }
-  [[nodiscard]] Shape sizes() const { return {raw_->sizes, raw_->rank}; }
-  [[nodiscard]] std::int32_t component() const { return raw_->component; }  // GRAFT_COMPONENT_*
-  [[nodiscard]] bool belongs_to_site() const { return raw_->site >= 0; }
-  // True if the user's target modules and components cover it.
-  [[nodiscard]] bool is_selected() const { return raw_->is_selected != 0; }
-
- private:
-  const graft_base_param* raw_;
-};
-
-// How the host fills a new parameter.
-struct Init {
-  std::int32_t kind = GRAFT_INIT_ZEROS;
-  double scale = 0.0;
-  static Init zeros() { return {GRAFT_INIT_ZEROS, 0.0}; }
-  static Init ones() { return {GRAFT_INIT_ONES, 0.0}; }
-  static Init uniform(double bound) { return {GRAFT_INIT_UNIFORM, bound}; }  // U(-bound, bound)
-  static Init normal(double deviation) { return {GRAFT_INIT_NORMAL, deviation}; }
-};
-
-// A parameter that a strategy wants at a site: float32.
-struct PeftParam {
-  std::string name;  // as PEFT's files write it after the module path, such as "lora_A.weight"
-  std::vector<std::int64_t> sizes;
-  Init init = Init::zeros();
-  bool is_trained = true;  // false: saved with the adapter but frozen
-};
-
-// One application of an adapted layer. Valid during the call.
-class LinearCall {
- public:
-  explicit LinearCall(const graft_peft_call& raw) : raw_(&raw), site_(*raw.site), x_(Tensor::share(raw.x)) {}
-  [[nodiscard]] const Site& site() const { return site_; }
-  [[nodiscard]] const Tensor& x() const { return x_; }  // [T, in_features], in the model's dtype
-  // In the order of plan_site().
-  [[nodiscard]] Tensor param(std::size_t index) const {
-    if (index >= raw_->n_params)
-      throw Error(GRAFT_E_INTERNAL, "parameter " + std::to_string(index) + " was not planned");
-    return Tensor::share(raw_->params[index]);
-  }
-  [[nodiscard]] bool is_training() const { return raw_->is_training != 0; }  // dropout applies
-  // The base layer: x Wᵀ + b of any x [..., in_features].
-  [[nodiscard]] Tensor base(const Tensor& x) const {
-    graft_tensor y = nullptr;
-    check([&](graft_error* error) { return raw_->base->forward(raw_->base, x.get(), &y, error); });
-    return Tensor::adopt(y);
-  }
-  // W [out_features, in_features].
-  [[nodiscard]] Tensor weight() const {
-    graft_tensor borrowed = nullptr;
-    check([&](graft_error* error) { return raw_->base->weight(raw_->base, &borrowed, error); });
-    return Tensor::share(borrowed);
-  }
-
- private:
-  const graft_peft_call* raw_;
-  Site site_;
-  Tensor x_;
-};
-
 template <typename T>
 struct PeftKind;
 
 // Base class of strategies. linear() and merge() may run on several threads at once, so they must not change
-// the object.
+// the object. A class whose plans use Site::rank_or() or Site::alpha_or() says so:
+//   static constexpr bool takes_rank_pattern = true, takes_alpha_pattern = true;
 class Peft : public Component {
  public:
   template <typename T>
   using Kind = PeftKind<T>;
 
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
+  static constexpr bool takes_rank_pattern = false, takes_alpha_pattern = false;
 
+  // The parameters wanted once for the whole model, given all selected sites. Called before plan_site().
+  virtual std::vector<PeftParam> plan_model(const std::vector<Site>& sites) {
+    static_cast<void>(sites);
+    return {};
+  }
   // The parameters wanted at a selected site; none leaves the site alone.
   virtual std::vector<PeftParam> plan_site(const Site& site) {
     static_cast<void>(site);
@@ -140,19 +64,34 @@ class Peft : public Component {
     static_cast<void>(param);
     return false;
   }
+  // Writes in place what Init cannot express. Without gradients; a saved adapter is read afterwards.
+  virtual void initialize(const ModelValues& model) { static_cast<void>(model); }
   // y [T, out_features] of a site with parameters, in the dtype of x or of call.base(). Equal to the base layer's at
   // initialisation, unless the strategy's summary says otherwise.
   virtual Tensor linear(const LinearCall& call) { return call.base(call.x()); }
-  // The weight of the plain layer that equals linear() in evaluation mode. All float32.
-  virtual Tensor merge(const Site& site, const Tensor& weight, const std::vector<Tensor>& params) {
-    static_cast<void>(site);
-    static_cast<void>(params);
-    return weight;
+  // The plain layer that equals linear() in evaluation mode. All float32.
+  virtual Merged merge(const SiteValues& values) { return {values.weight(), {}}; }
+  // A scalar added to the loss once in each optimizer step; no tensor: nothing.
+  virtual Tensor regularize(const ModelValues& model) {
+    static_cast<void>(model);
+    return {};
   }
+  // Around the optimizer's step, without gradients being recorded: the first may change gradients in place, the second
+  // parameters.
+  virtual void before_update(const ModelValues& model) { static_cast<void>(model); }
+  virtual void after_update(const ModelValues& model) { static_cast<void>(model); }
   // The strategy's own fields of PEFT's adapter_config.json, "peft_type" among them.
-  virtual Json export_config() { return Json::object(); }
-  // The inverse, as parameters of this component. Throws Error with GRAFT_E_UNSUPPORTED for files of other
-  // methods; see require_peft_type() and require_off().
+  virtual Json export_config(const ModelValues& model) {
+    static_cast<void>(model);
+    return Json::object();
+  }
+  // The tensors of a site in PEFT's file, if they are not the saved parameters as they are.
+  virtual std::vector<std::pair<std::string, Tensor>> export_tensors(const SiteValues& values) {
+    static_cast<void>(values);
+    return {};
+  }
+  // The inverse of export_config(), as parameters of this component. Throws Error with GRAFT_E_UNSUPPORTED for files of
+  // other methods; see require_peft_type() and require_off().
   static Json import_config(const Json& config) {
     static_cast<void>(config);
     throw Error(GRAFT_E_UNSUPPORTED, "this strategy has no counterpart in PEFT");
@@ -166,7 +105,31 @@ class Peft : public Component {
     PeftParam param;
     graft_peft_param raw;
   };
-  std::deque<Planned> planned_;  // what plan_site() handed out: stays valid with the instance
+  // Keeps a plan for as long as the instance lives, and lends it to the host.
+  void hand_out(std::vector<PeftParam> plan, const graft_peft_param* const** params, std::uint32_t* n) {
+    std::vector<const graft_peft_param*> list;
+    for (PeftParam& param : plan) {
+      Planned& planned = planned_.emplace_back();
+      planned.param = std::move(param);
+      const PeftParam& kept = planned.param;
+      planned.raw.hdr = GRAFT_HDR(graft_peft_param);
+      planned.raw.name = to_str(kept.name);
+      planned.raw.sizes = kept.sizes.data();
+      planned.raw.rank = static_cast<std::uint32_t>(kept.sizes.size());
+      planned.raw.dtype = GRAFT_DTYPE_DEFAULT;
+      planned.raw.init = kept.init.kind;
+      planned.raw.properties =
+          (kept.is_trained ? 0U : GRAFT_PEFT_PARAM_FROZEN) | (kept.is_saved ? 0U : GRAFT_PEFT_PARAM_UNSAVED);
+      planned.raw.init_scale = kept.init.scale;
+      planned.raw.learning_rate_scale = kept.learning_rate_scale;
+      list.push_back(&planned.raw);
+    }
+    const auto& stored = lists_.emplace_back(std::move(list));
+    *params = stored.data();
+    *n = static_cast<std::uint32_t>(stored.size());
+  }
+
+  std::deque<Planned> planned_;
   std::deque<std::vector<const graft_peft_param*>> lists_;
 };
 
@@ -200,25 +163,23 @@ struct PeftKind {
   static const void* interface(std::string_view id) { return id == GRAFT_INTERFACE_PEFT ? &vtable : nullptr; }
 
  private:
+  static graft_status plan_model(graft_instance* instance, const graft_site* const* sites,
+                                 std::uint32_t n_sites, const graft_peft_param* const** params,
+                                 std::uint32_t* n, graft_error* error) noexcept {
+    return guard(error, [&] {
+      std::vector<Site> list;
+      for (std::uint32_t i = 0; i < n_sites; ++i) list.emplace_back(*sites[i]);
+      Peft& base = self<T>(instance);
+      base.hand_out(base.plan_model(list), params, n);
+    });
+  }
+
   static graft_status plan_site(graft_instance* instance, const graft_site* site,
                                 const graft_peft_param* const** params, std::uint32_t* n,
                                 graft_error* error) noexcept {
     return guard(error, [&] {
       Peft& base = self<T>(instance);
-      std::vector<const graft_peft_param*> list;
-      for (PeftParam& param : base.plan_site(Site(*site))) {
-        Peft::Planned& planned = base.planned_.emplace_back();
-        planned.param = std::move(param);
-        const PeftParam& kept = planned.param;
-        planned.raw = {GRAFT_HDR(graft_peft_param), to_str(kept.name),
-                       kept.sizes.data(),           static_cast<std::uint32_t>(kept.sizes.size()),
-                       GRAFT_DTYPE_DEFAULT,         kept.init.kind,
-                       kept.is_trained ? 1 : 0,     kept.init.scale};
-        list.push_back(&planned.raw);
-      }
-      const auto& stored = base.lists_.emplace_back(std::move(list));
-      *params = stored.data();
-      *n = static_cast<std::uint32_t>(stored.size());
+      base.hand_out(base.plan_site(Site(*site)), params, n);
     });
   }
 
@@ -227,24 +188,54 @@ struct PeftKind {
     return guard(error, [&] { *is_trained = self<T>(instance).trains(BaseParam(*param)) ? 1 : 0; });
   }
 
+  static graft_status initialize(graft_instance* instance, const graft_peft_model* model,
+                                 graft_error* error) noexcept {
+    return guard(error, [&] { self<T>(instance).initialize(ModelValues(*model)); });
+  }
+
   static graft_status linear(graft_instance* instance, const graft_peft_call* call, graft_tensor* y,
                              graft_error* error) noexcept {
     return guard(error, [&] { *y = self<T>(instance).linear(LinearCall(*call)).release(); });
   }
 
-  static graft_status merge(graft_instance* instance, const graft_site* site, graft_tensor weight,
-                            const graft_tensor* params, std::uint32_t n_params, graft_tensor* merged,
-                            graft_error* error) noexcept {
+  static graft_status merge(graft_instance* instance, const graft_peft_values* values, graft_tensor* weight,
+                            graft_tensor* bias, graft_error* error) noexcept {
     return guard(error, [&] {
-      std::vector<Tensor> shared;
-      for (std::uint32_t i = 0; i < n_params; ++i) shared.push_back(Tensor::share(params[i]));
-      *merged = self<T>(instance).merge(Site(*site), Tensor::share(weight), shared).release();
+      Merged merged = self<T>(instance).merge(SiteValues(*values));
+      *weight = merged.weight.release();
+      *bias = merged.bias.release();
     });
   }
 
-  static graft_status export_config(graft_instance* instance, const graft_sink* json,
+  static graft_status regularize(graft_instance* instance, const graft_peft_model* model, graft_tensor* loss,
+                                 graft_error* error) noexcept {
+    return guard(error, [&] { *loss = self<T>(instance).regularize(ModelValues(*model)).release(); });
+  }
+
+  static graft_status before_update(graft_instance* instance, const graft_peft_model* model,
                                     graft_error* error) noexcept {
-    return guard(error, [&] { write(json, self<T>(instance).export_config().dump()); });
+    return guard(error, [&] { self<T>(instance).before_update(ModelValues(*model)); });
+  }
+
+  static graft_status after_update(graft_instance* instance, const graft_peft_model* model,
+                                   graft_error* error) noexcept {
+    return guard(error, [&] { self<T>(instance).after_update(ModelValues(*model)); });
+  }
+
+  static graft_status export_config(graft_instance* instance, const graft_peft_model* model,
+                                    const graft_sink* json, graft_error* error) noexcept {
+    return guard(error, [&] { write(json, self<T>(instance).export_config(ModelValues(*model)).dump()); });
+  }
+
+  static graft_status export_tensors(graft_instance* instance, const graft_peft_values* values,
+                                     const graft_tensor_sink* tensors, graft_error* error) noexcept {
+    return guard(error, [&] {
+      for (const auto& [name, tensor] : self<T>(instance).export_tensors(SiteValues(*values))) {
+        check([&](graft_error* inner) {
+          return tensors->write(tensors->context, to_str(name), tensor.get(), inner);
+        });
+      }
+    });
   }
 
   static graft_status import_config(graft_str config, const graft_sink* params_json,
@@ -259,15 +250,25 @@ struct PeftKind {
   }
   static constexpr bool exports = overrides<decltype(&T::export_config), decltype(&Peft::export_config)>;
 
+#define GRAFT_SDK_PEFT_SLOT(function, slot) slot_if<decltype(&T::function), decltype(&Peft::function)>(&slot)
   static constexpr graft_peft vtable = {
       GRAFT_HDR(graft_peft),
-      slot_if<decltype(&T::plan_site), decltype(&Peft::plan_site)>(&plan_site),
-      slot_if<decltype(&T::trains), decltype(&Peft::trains)>(&plan_base_param),
+      (T::takes_rank_pattern ? GRAFT_PEFT_TAKES_RANK : 0U) |
+          (T::takes_alpha_pattern ? GRAFT_PEFT_TAKES_ALPHA : 0U),
+      GRAFT_SDK_PEFT_SLOT(plan_model, plan_model),
+      GRAFT_SDK_PEFT_SLOT(plan_site, plan_site),
+      GRAFT_SDK_PEFT_SLOT(trains, plan_base_param),
+      GRAFT_SDK_PEFT_SLOT(initialize, initialize),
       &linear,
-      slot_if<decltype(&T::merge), decltype(&Peft::merge)>(&merge),
+      GRAFT_SDK_PEFT_SLOT(merge, merge),
+      GRAFT_SDK_PEFT_SLOT(regularize, regularize),
+      GRAFT_SDK_PEFT_SLOT(before_update, before_update),
+      GRAFT_SDK_PEFT_SLOT(after_update, after_update),
       exports ? &export_config : nullptr,
+      GRAFT_SDK_PEFT_SLOT(export_tensors, export_tensors),
       exports ? &import_config : nullptr,
   };
+#undef GRAFT_SDK_PEFT_SLOT
 };
 
 }  // namespace graft

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every PEFT method against PEFT itself, in both directions.
+
+    python peft_methods.py --model DIR --image FILE --tool peft_methods [--only NAME …]
+
+graft -> PEFT: an adapter that graft trains for 20 steps gives the same logits in PEFT; merged it gives the same logits as
+unmerged; switched off it gives the base model's to the last bit; nothing frozen moves by a bit.
+PEFT -> graft: an adapter with random values made by PEFT gives the same logits in graft, merged ones too; and one AdamW step
+from it on the same loss moves every tensor as it does in PEFT.
+
+Tolerances (fp32): logits 1e-5 of the largest one's magnitude or absolute, whichever is larger; the step 1e-5 of the tensor's
+largest change, unless the method's row says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
+
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LANGUAGE = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
+TOLERANCE = 1e-5
+TRAINING = {"learning_rate": 2e-3, "eps": 1e-8}
+#: Of the one step. A step of g / (|g| + eps) with a small eps has the sign of g wherever g is rounding noise; so eps is large, and the
+#: learning rate with it, for the step not to vanish beside the values' own rounding.
+STEP = {"learning_rate": 1.0, "eps": 1.0}
+
+
+@dataclass
+class Method:
+    """One method as both sides configure it."""
+
+    name: str
+    strategy: str  # graft's
+    params: dict
+    config: type  # PEFT's
+    fields: dict
+    ours: dict = field(default_factory=dict)  # more options of graft's side
+    noise: float = 0.03  # of the random values that stand for a trained adapter
+    step_tolerance: float = 1e-5
+    merges: bool = True
+    steps: int = 20
+
+
+METHODS = [
+    Method("lora", "lora", {"r": 4, "alpha": 8}, peft.LoraConfig, {"r": 4, "lora_alpha": 8}),
+    Method("rslora", "lora", {"r": 4, "alpha": 8, "use_rslora": True}, peft.LoraConfig,
+           {"r": 4, "lora_alpha": 8, "use_rslora": True}),
+]
+
+
+class Report:
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def say(self, title: str, passed: bool, text: str) -> None:
+        self.failures += not passed
+        print(f"{'ok  ' if passed else 'FAIL'} {title}: {text}", flush=True)
+
+    def close(self, title: str, found: torch.Tensor, expected: torch.Tensor, tolerance: float = TOLERANCE) -> None:
+        difference = float((found - expected).abs().max())
+        bound = tolerance * max(1.0, float(expected.abs().max()))
+        self.say(title, difference <= bound, f"largest difference {difference:.2e}, at most {bound:.1e}")
+
+
+def base_model(directory: Path):
+    model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return model.eval()
+
+
+def logits_of(model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    ids = inputs["input_ids"].unsqueeze(0)
+    return model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == model.config.image_token_id).long(),
+        pixel_values=inputs["pixel_values"],
+        image_grid_thw=inputs["image_grid_thw"].unsqueeze(0),
+    ).logits[0]
+
+
+def loss_of(model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    start = int(inputs["prompt_length"])
+    logprobs = logits_of(model, inputs)[start - 1 : -1].log_softmax(-1)
+    return -logprobs.gather(1, inputs["input_ids"][start:, None]).mean()
+
+
+def run_tool(tool: Path, mode: str, arguments, directory: Path, options: dict) -> dict[str, torch.Tensor] | None:
+    directory.mkdir(parents=True, exist_ok=True)
+    command = [str(tool), mode, str(arguments.model), str(arguments.image), str(directory), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return {"error": done.stderr.strip()}
+    return load_file(directory / "out.safetensors") | {"moved": done.stdout.split("\n")[:-1]}
+
+
+def from_graft(arguments, method: Method, directory: Path, report: Report) -> None:
+    options = {"strategy": method.strategy, "params": method.params, "targets": SEVEN, "steps": method.steps,
+               "merges": method.merges, **TRAINING, **method.ours}
+    out = run_tool(arguments.tool, "fresh", arguments, directory, options)
+    title = f"{method.name}: graft -> PEFT"
+    if "error" in out:
+        report.say(title, False, out["error"])
+        return
+    effect = float((out["trained"] - out["base"]).abs().max())
+    report.say(f"{title}, training", effect > 1e-2, f"changed logits by up to {effect:.2e}")
+    report.close(f"{title}, fresh equals base", out["initial"], out["base"])
+    report.say(f"{title}, disabled is base", torch.equal(out["disabled"], out["base"]), "to the bit")
+    report.say(f"{title}, frozen parts", not out["moved"], f"moved: {out['moved'][:4] or 'none'}")
+    if method.merges:
+        report.close(f"{title}, merged", out["merged"], out["trained"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        adapted = peft.PeftModel.from_pretrained(base_model(arguments.model), directory / "adapter").eval()
+    complaints = [str(w.message) for w in caught if "adapter" in str(w.message).lower() or "keys" in str(w.message)]
+    report.say(f"{title}, warnings of PEFT", not complaints, str(complaints or "none"))
+    with torch.no_grad():
+        report.close(f"{title}, logits", out["trained"], logits_of(adapted, out))
+
+
+def randomize(model, noise: float) -> None:
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for _, parameter in sorted(model.named_parameters()):
+            if parameter.requires_grad:
+                parameter.add_(noise * torch.randn(parameter.shape, generator=generator))
+
+
+def to_graft(arguments, method: Method, directory: Path, report: Report) -> None:
+    title = f"{method.name}: PEFT -> graft"
+    torch.manual_seed(3)
+    config = method.config(**({"target_modules": LANGUAGE, "task_type": "CAUSAL_LM"} | method.fields))
+    adapted = peft.get_peft_model(base_model(arguments.model), config).eval()
+    randomize(adapted, method.noise)
+    adapted.save_pretrained(directory / "theirs")
+    before = load_file(directory / "theirs" / "adapter_model.safetensors")
+    options = {"adapter": str(directory / "theirs"), "merges": method.merges, **STEP}
+    out = run_tool(arguments.tool, "load", arguments, directory, options)
+    if "error" in out:
+        report.say(title, False, out["error"])
+        return
+    with torch.no_grad():
+        report.close(f"{title}, logits", out["trained"], logits_of(adapted, out))
+    if method.merges:
+        report.close(f"{title}, merged", out["merged"], out["trained"])
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=STEP["learning_rate"], eps=STEP["eps"], weight_decay=0.0)
+    loss_of(adapted, out).backward()
+    optimizer.step()
+    adapted.save_pretrained(directory / "theirs_stepped")
+    compare_steps(title, before, load_file(directory / "theirs_stepped" / "adapter_model.safetensors"),
+                  load_file(directory / "stepped" / "adapter_model.safetensors"), method.step_tolerance, report)
+
+
+def compare_steps(title: str, before, theirs, ours, tolerance: float, report: Report) -> None:
+    report.say(f"{title}, names", theirs.keys() == ours.keys(),
+               f"of one side only: {sorted(theirs.keys() ^ ours.keys())[:4] or 'none'}")
+    worst, where = 0.0, ""
+    for name in theirs.keys() & ours.keys() & before.keys():
+        move = float((theirs[name] - before[name]).abs().max())
+        difference = float((theirs[name] - ours[name]).abs().max())
+        relative = difference / move if move > 0 else (0.0 if difference == 0 else float("inf"))
+        if relative > worst:
+            worst, where = relative, name
+    report.say(f"{title}, one AdamW step", worst <= tolerance, f"differs by {worst:.2e} of the step in {where}")
+
+
+def main() -> None:
+    transformers.utils.logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint directory")
+    parser.add_argument("--image", type=Path, required=True, help="image of the prompt")
+    parser.add_argument("--tool", type=Path, required=True, help="the program peft_methods")
+    parser.add_argument("--only", nargs="*", help="names of methods")
+    arguments = parser.parse_args()
+    report = Report()
+    with tempfile.TemporaryDirectory() as scratch:
+        for method in METHODS:
+            if arguments.only and method.name not in arguments.only:
+                continue
+            from_graft(arguments, method, Path(scratch) / f"{method.name}_ours", report)
+            to_graft(arguments, method, Path(scratch) / f"{method.name}_theirs", report)
+    print(f"{report.failures} failures")
+    sys.exit(1 if report.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

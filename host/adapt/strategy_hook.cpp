@@ -19,8 +19,7 @@ namespace {
 // The base layer within one call of a plugin. Exceptions wait here while the plugin's frames unwind by
 // status.
 struct BaseCall {
-  const std::function<at::Tensor(const at::Tensor&)>& base;
-  const at::Tensor& weight;
+  const model::BaseLayer& base;
   std::exception_ptr failure;
 };
 
@@ -28,7 +27,7 @@ graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_
                           graft_error* error) {
   auto& call = *static_cast<BaseCall*>(table->context);
   try {
-    *y = model::give(call.base(model::share(x)));
+    *y = model::give(call.base.forward(model::share(x)));
     return GRAFT_OK;
   } catch (...) {
     call.failure = std::current_exception();
@@ -37,7 +36,12 @@ graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_
 }
 
 graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
-  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->weight);
+  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->base.weight);
+  return GRAFT_OK;
+}
+
+graft_status base_bias(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
+  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->base.bias);
   return GRAFT_OK;
 }
 
@@ -97,13 +101,13 @@ bool StrategyHook::covers(std::uint32_t site) const {
   return site < sites_.size() && sites_[site] != nullptr;
 }
 
-at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x,
-                                const std::function<at::Tensor(const at::Tensor&)>& base,
-                                const at::Tensor& weight, const model::PassOptions& options) {
-  if (!options.adapters_enabled || !covers(site)) return base(x);
+at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x, const model::BaseLayer& base,
+                                const model::PassOptions& options) {
+  if (!options.adapters_enabled || !covers(site)) return base.forward(x);
   const auto& adapted = *sites_[site];
-  BaseCall base_call{base, weight, nullptr};
-  const graft_base_linear base_table{GRAFT_HDR(graft_base_linear), &base_call, &base_forward, &base_weight};
+  BaseCall base_call{base, nullptr};
+  const graft_base_linear base_table{GRAFT_HDR(graft_base_linear), &base_call, &base_forward, &base_weight,
+                                     &base_bias};
   const graft_peft_call call{.hdr = GRAFT_HDR(graft_peft_call),
                              .site = &adapted.view,
                              .x = model::lend(x),

@@ -41,8 +41,7 @@ class StrategyHook : public model::LinearHook {
   [[nodiscard]] const std::vector<at::Tensor>& shared() const { return shared_; }
 
   [[nodiscard]] bool covers(std::uint32_t site) const override;
-  at::Tensor linear(std::uint32_t site, const at::Tensor& x,
-                    const std::function<at::Tensor(const at::Tensor&)>& base, const at::Tensor& weight,
+  at::Tensor linear(std::uint32_t site, const at::Tensor& x, const model::BaseLayer& base,
                     const model::PassOptions& options) override;
   [[nodiscard]] std::vector<at::Tensor> trained_tensors(std::uint32_t site) const override;
   [[nodiscard]] const at::Tensor* replacement(std::uint32_t param) const override;

@@ -227,8 +227,8 @@ at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor&
   LinearHook* const hook = pass.linear_hook.get();
   if (hook == nullptr || !pass.options.adapters_enabled || !hook->covers(index)) return base(x);
   for (const at::Tensor& tensor : hook->trained_tensors(index)) TouchedTensors::note(tensor);
-  return hook->linear(
-      index, x, [&base](const at::Tensor& in) { return base(in); }, base.weight, pass.options);
+  const BaseLayer layer{[&base](const at::Tensor& in) { return base(in); }, base.weight, base.bias};
+  return hook->linear(index, x, layer, pass.options);
 }
 
 AutocastScope precision_of(const ModelCore& core) {

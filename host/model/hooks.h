@@ -17,16 +17,22 @@ struct PassOptions {
   bool allow_recompute = true;   // the checkpoint policy applies; rollouts switch it off
 };
 
+// The base layer of a site, for the time of a call.
+struct BaseLayer {
+  std::function<at::Tensor(const at::Tensor&)> forward;  // of a given input
+  at::Tensor weight;                                     // [out, in]
+  at::Tensor bias;                                       // [out], undefined if there is none
+};
+
 // What a PEFT strategy does to linear layers; implemented by adapt/.
 class LinearHook {
  public:
   virtual ~LinearHook() = default;
   // True if the strategy has parameters at this site.
   [[nodiscard]] virtual bool covers(std::uint32_t site) const = 0;
-  // y [T, out] for x [T, in]; `base` computes the base layer of a given input, `weight` is its weight.
-  virtual at::Tensor linear(std::uint32_t site, const at::Tensor& x,
-                            const std::function<at::Tensor(const at::Tensor&)>& base,
-                            const at::Tensor& weight, const PassOptions& options) = 0;
+  // y [T, out] for x [T, in].
+  virtual at::Tensor linear(std::uint32_t site, const at::Tensor& x, const BaseLayer& base,
+                            const PassOptions& options) = 0;
   // The trained tensors that linear() uses at this site: explicit inputs of recompute nodes.
   [[nodiscard]] virtual std::vector<at::Tensor> trained_tensors(std::uint32_t site) const = 0;
   // What takes the place of base parameter `param` while adapters are on: a trained copy, of any floating dtype. Null: none.

@@ -143,6 +143,10 @@ class Layer {
       *borrowed = static_cast<const Layer*>(base->context)->weight_.get();
       return GRAFT_OK;
     };
+    base_.bias = [](const graft_base_linear* base, graft_tensor* borrowed, graft_error*) {
+      *borrowed = static_cast<const Layer*>(base->context)->bias_.get();
+      return GRAFT_OK;
+    };
   }
   Layer(const Layer&) = delete;
   Layer& operator=(const Layer&) = delete;

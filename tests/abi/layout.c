@@ -55,7 +55,7 @@ GROWS(graft_base_param, is_selected);
 GROWS(graft_peft_param, learning_rate_scale);
 GROWS(graft_peft_values, n_shared);
 GROWS(graft_peft_model, total_steps);
-GROWS(graft_base_linear, weight);
+GROWS(graft_base_linear, bias);
 GROWS(graft_peft_call, reserved);
 GROWS(graft_peft, import_config);
 GROWS(graft_param_decl, random_std);

@@ -57,8 +57,7 @@ class Layer {
     return at::linear(x, weight.to(x.dtype()), bias.to(x.dtype()));
   }
   at::Tensor operator()(const at::Tensor& x, const model::PassOptions& options = {}) {
-    return hook->linear(
-        0, x, [&](const at::Tensor& input) { return base(input); }, weight, options);
+    return hook->linear(0, x, {[&](const at::Tensor& input) { return base(input); }, weight, bias}, options);
   }
   // s B A x
   [[nodiscard]] at::Tensor update(const at::Tensor& x, double scale) const {
@@ -190,10 +189,10 @@ TEST(Lora, TheMergedWeightEqualsTheAdaptedLayer) {
 TEST(Lora, ExceptionsOfTheBaseLayerPassThroughThePlugin) {
   Layer layer(json{{"r", 2}});
   const auto call = [&] {
-    return layer.hook->linear(
-        0, at::randn({2, 6}),
+    const model::BaseLayer base{
         [](const at::Tensor&) -> at::Tensor { throw support::Interrupted("stopped by a signal"); },
-        layer.weight, {});
+        layer.weight, layer.bias};
+    return layer.hook->linear(0, at::randn({2, 6}), base, {});
   };
   EXPECT_THROW(call(), support::Interrupted);
 }

@@ -188,9 +188,8 @@ class ProductHook : public LinearHook {
  public:
   explicit ProductHook(std::uint32_t site) : site_(site) {}
   bool covers(std::uint32_t site) const override { return site == site_; }
-  at::Tensor linear(std::uint32_t, const at::Tensor& x, const std::function<at::Tensor(const at::Tensor&)>&,
-                    const at::Tensor& weight, const PassOptions&) override {
-    return Product::apply(x.detach().requires_grad_(), weight);
+  at::Tensor linear(std::uint32_t, const at::Tensor& x, const BaseLayer& base, const PassOptions&) override {
+    return Product::apply(x.detach().requires_grad_(), base.weight);
   }
   std::vector<at::Tensor> trained_tensors(std::uint32_t) const override { return {}; }
 

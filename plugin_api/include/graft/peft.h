@@ -109,6 +109,8 @@ typedef struct graft_base_linear {
                           graft_error *error);
   /* The base weight [out_features, in_features], borrowed for the call. */
   graft_status (*weight)(const struct graft_base_linear *base, graft_tensor *borrowed, graft_error *error);
+  /* The base bias [out_features], borrowed for the call; NULL if the layer has none. */
+  graft_status (*bias)(const struct graft_base_linear *base, graft_tensor *borrowed, graft_error *error);
 } graft_base_linear;
 
 typedef struct graft_peft_call {

@@ -94,6 +94,12 @@ class LinearCall {
     check([&](graft_error* error) { return raw_->base->weight(raw_->base, &borrowed, error); });
     return Tensor::share(borrowed);
   }
+  // b [out_features], or no tensor.
+  [[nodiscard]] Tensor bias() const {
+    graft_tensor borrowed = nullptr;
+    check([&](graft_error* error) { return raw_->base->bias(raw_->base, &borrowed, error); });
+    return Tensor::share(borrowed);
+  }
 
  private:
   static Tensor at(const graft_tensor* list, std::uint32_t n, std::size_t index) {

@@ -220,11 +220,13 @@ at::Tensor Model::head(const at::Tensor& hidden, const PassOptions& options) con
 }
 
 bool Model::trains_vision() const {
-  const bool base = std::any_of(params().begin(), params().end(), [](const Param& param) {
-    return is_vision(param.component) && param.tensor.requires_grad();
-  });
   const LinearHook* const hook = core_->linear_hook.get();
-  if (base || hook == nullptr) return base;
+  for (std::uint32_t i = 0; i < params().size(); ++i) {
+    if (!is_vision(params()[i].component)) continue;
+    const at::Tensor* const copy = hook == nullptr ? nullptr : hook->replacement(i);
+    if ((copy == nullptr ? params()[i].tensor : *copy).requires_grad()) return true;
+  }
+  if (hook == nullptr) return false;
   for (std::uint32_t i = 0; i < sites().size(); ++i) {
     if (is_vision(sites()[i].component) && hook->covers(i) && !hook->trained_tensors(i).empty()) return true;
   }

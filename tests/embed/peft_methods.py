@@ -21,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import peft
 import torch
 import transformers
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
@@ -38,6 +40,32 @@ TRAINING = {"learning_rate": 2e-3, "eps": 1e-8}
 #: Of the one step. A step of g / (|g| + eps) with a small eps has the sign of g wherever g is rounding noise; so eps is large, and the
 #: learning rate with it, for the step not to vanish beside the values' own rounding.
 STEP = {"learning_rate": 1.0, "eps": 1.0}
+
+
+def adamw_step(model) -> None:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    torch.optim.AdamW(trained, lr=STEP["learning_rate"], eps=STEP["eps"], weight_decay=0.0).step()
+
+
+def loraplus_step(model) -> None:
+    """One step of PEFT's optimizer for LoRA+."""
+    optimizer = create_loraplus_optimizer(
+        model, torch.optim.AdamW, lr=STEP["learning_rate"], loraplus_lr_ratio=4, eps=STEP["eps"], weight_decay=0.0
+    )
+    optimizer.step()
+
+
+def lorafa_step(model) -> None:
+    """AdamW on B with the gradient that PEFT's LoraFAOptimizer computes; its own AdamW differs in where eps is added."""
+    for name, module in model.named_modules():
+        if not name.endswith("lora_A.default"):
+            continue
+        module.weight.grad = None
+        layer = model.get_submodule(name.removesuffix(".lora_A.default"))
+        a, b = module.weight.detach(), layer.lora_B["default"].weight
+        inverse = torch.linalg.pinv(a @ a.T + 1e-8 * torch.eye(a.shape[0]))
+        b.grad = (1 / layer.scaling["default"] ** 2) * (b.grad @ inverse)
+    adamw_step(model)
 
 
 @dataclass
@@ -54,6 +82,8 @@ class Method:
     step_tolerance: float = 1e-5
     merges: bool = True
     steps: int = 20
+    override: dict = field(default_factory=dict)  # graft's parameters beside those of PEFT's file
+    step: Callable = adamw_step
 
 
 METHODS = [
@@ -83,8 +113,10 @@ METHODS = [
     Method("pissa_niter", "lora", {"r": 4, "alpha": 8, "init": "pissa", "pissa_iterations": 4}, None, {}),
     Method("olora", "lora", {"r": 4, "alpha": 8, "init": "olora"}, peft.LoraConfig,
            {"r": 4, "lora_alpha": 8, "init_lora_weights": "olora"}),
-    Method("lora_plus", "lora", {"r": 4, "alpha": 8, "lr_ratio": 4}, None, {}),
-    Method("lora_fa", "lora", {"r": 4, "alpha": 8, "freeze_a": True}, None, {}),
+    Method("lora_plus", "lora", {"r": 4, "alpha": 8, "lr_ratio": 4}, peft.LoraConfig,
+           {"r": 4, "lora_alpha": 8}, override={"lr_ratio": 4}, step=loraplus_step),
+    Method("lora_fa", "lora", {"r": 4, "alpha": 8, "freeze_a": True}, peft.LoraConfig,
+           {"r": 4, "lora_alpha": 8}, override={"freeze_a": True}, step=lorafa_step),
 ]
 
 
@@ -173,7 +205,7 @@ def to_graft(arguments, method: Method, directory: Path, report: Report) -> None
     randomize(adapted, method.noise)
     adapted.save_pretrained(directory / "theirs")
     before = load_file(directory / "theirs" / "adapter_model.safetensors")
-    options = {"adapter": str(directory / "theirs"), "merges": method.merges, **STEP}
+    options = {"adapter": str(directory / "theirs"), "params": method.override, "merges": method.merges, **STEP}
     out = run_tool(arguments.tool, "load", arguments, directory, options)
     if "error" in out:
         report.say(title, False, out["error"])
@@ -182,10 +214,8 @@ def to_graft(arguments, method: Method, directory: Path, report: Report) -> None
         report.close(f"{title}, logits", out["trained"], logits_of(adapted, out))
     if method.merges:
         report.close(f"{title}, merged", out["merged"], out["trained"])
-    trained = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=STEP["learning_rate"], eps=STEP["eps"], weight_decay=0.0)
     loss_of(adapted, out).backward()
-    optimizer.step()
+    method.step(adapted)
     adapted.save_pretrained(directory / "theirs_stepped")
     compare_steps(title, before, load_file(directory / "theirs_stepped" / "adapter_model.safetensors"),
                   load_file(directory / "stepped" / "adapter_model.safetensors"), method.step_tolerance, report)

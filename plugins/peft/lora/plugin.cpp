@@ -236,7 +236,7 @@ graft::Merged Lora::merge(const graft::SiteValues& values) {
 // (peft/optimizers/lorafa.py has the same δ).
 void Lora::before_update(const graft::ModelValues& model) {
   if (!settings_.freeze_a) return;
-  static const graft::Op eye("aten::eye"), pinv("aten::linalg_pinv");
+  static const graft::Op eye("aten::eye"), pinv("aten::linalg_pinv", "atol_rtol_float");
   constexpr double kDelta = 1e-8;
   for (std::size_t i = 0; i < model.size(); ++i) {
     const graft::SiteValues values = model[i];

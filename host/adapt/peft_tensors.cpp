@@ -41,16 +41,6 @@ struct Faults {
   }
 };
 
-std::filesystem::path tensor_file(const std::filesystem::path& directory) {
-  if (std::filesystem::exists(directory / kFile)) return directory / kFile;
-  const bool has_pickle = std::filesystem::exists(directory / "adapter_model.bin");
-  throw support::UserError(
-      support::cat(directory, " has no ", kFile,
-                   has_pickle ? "; its adapter_model.bin is a Python pickle, which is not read: save it "
-                                "again with PEFT's safe_serialization"
-                              : ", so its adapter has no weights"));
-}
-
 // Names under which a file may hold a tensor; the first is the one to write.
 std::vector<std::string> stored_names(const AdapterTensor& tensor, const std::vector<model::Site>& sites,
                                       const std::vector<std::vector<std::string>>& names) {
@@ -70,10 +60,20 @@ std::vector<std::string> stored_names(const AdapterTensor& tensor, const std::ve
 
 }  // namespace
 
+std::filesystem::path adapter_tensor_file(const std::filesystem::path& directory) {
+  if (std::filesystem::exists(directory / kFile)) return directory / kFile;
+  const bool has_pickle = std::filesystem::exists(directory / "adapter_model.bin");
+  throw support::UserError(
+      support::cat(directory, " has no ", kFile,
+                   has_pickle ? "; its adapter_model.bin is a Python pickle, which is not read: save it "
+                                "again with PEFT's safe_serialization"
+                              : ", so its adapter has no weights"));
+}
+
 void read_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
                           const std::vector<model::Site>& sites,
                           const std::vector<std::vector<std::string>>& names) {
-  const model::SafetensorsFile file(tensor_file(directory));
+  const model::SafetensorsFile file(adapter_tensor_file(directory));
   Faults missing{"missing", {}}, unexpected{"unexpected", {}}, misshapen{"misshapen", {}};
   std::set<std::string> used;
   std::vector<std::pair<at::Tensor, const model::TensorEntry*>> found;

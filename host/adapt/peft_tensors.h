@@ -11,6 +11,9 @@
 
 namespace graft::adapt {
 
+// `<directory>/adapter_model.safetensors`; UserError if there is none, with the reason.
+[[nodiscard]] std::filesystem::path adapter_tensor_file(const std::filesystem::path& directory);
+
 // Copies the file's tensors into `tensors` (as float32, whatever the file's dtype). Each module may be stored
 // under any of its names (see site_names). Throws UserError listing every missing, unexpected and misshapen
 // tensor; nothing is changed then.

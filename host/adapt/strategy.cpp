@@ -72,7 +72,7 @@ at::Tensor checked_part(const std::string& who, const char* what, graft_tensor r
 }
 
 struct TensorCollector {
-  NamedTensors tensors;
+  model::NamedTensors tensors;
   static graft_status write(void* context, graft_str name, graft_tensor tensor, graft_error* error) {
     try {
       if (tensor == nullptr) throw std::invalid_argument("the tensor is NULL");
@@ -208,7 +208,7 @@ std::optional<nlohmann::json> Strategy::export_config(const graft_peft_model& mo
   return parse_object(who_, "export_config", text);
 }
 
-std::optional<NamedTensors> Strategy::export_tensors(const graft_peft_values& values) const {
+std::optional<model::NamedTensors> Strategy::export_tensors(const graft_peft_values& values) const {
   if (table_->export_tensors == nullptr) return std::nullopt;
   TensorCollector collector;
   const graft_tensor_sink sink{&collector, &TensorCollector::write};

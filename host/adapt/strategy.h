@@ -13,6 +13,7 @@
 
 #include "adapt/site_patterns.h"
 #include "model/model.h"
+#include "model/safetensors.h"
 #include "plugin/registry.h"
 
 namespace graft::adapt {
@@ -34,8 +35,6 @@ struct SelectedSite {
   const model::Site* site;
   SiteOverrides overrides;
 };
-
-using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // A PEFT strategy plugin behind C++ types. Failures of the plugin, and what it says that makes no sense, are
 // PluginError. Control thread only.
@@ -69,7 +68,7 @@ class Strategy {
   // The strategy's fields of adapter_config.json; none if it has no counterpart in PEFT.
   [[nodiscard]] std::optional<nlohmann::json> export_config(const graft_peft_model& model) const;
   // The tensors of a site as PEFT's file holds them, names without the module's; none if they are the parameters themselves.
-  [[nodiscard]] std::optional<NamedTensors> export_tensors(const graft_peft_values& values) const;
+  [[nodiscard]] std::optional<model::NamedTensors> export_tensors(const graft_peft_values& values) const;
 
   [[nodiscard]] const std::shared_ptr<plugin::Instance>& instance() const { return instance_; }
   [[nodiscard]] const graft_peft& table() const { return *table_; }

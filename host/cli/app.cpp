@@ -46,6 +46,7 @@ int run(int argc, char** argv) {
   add_data_commands(app);
   add_config_commands(app);
   add_report_commands(app);
+  add_adapter_commands(app);
   try {
     app.parse(argc, argv);
     return support::kExitDone;

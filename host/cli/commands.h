@@ -6,11 +6,12 @@
 
 namespace graft::cli {
 
-void add_run_commands(CLI::App& app);     // train, sft, eval, generate
-void add_stream_commands(CLI::App& app);  // tokenize, logprobs, score: JSONL in, JSONL out
-void add_plugin_commands(CLI::App& app);  // plugins list | show | check
-void add_data_commands(CLI::App& app);    // data shapes
-void add_config_commands(CLI::App& app);  // config reference
-void add_report_commands(CLI::App& app);  // report compare | boxes
+void add_run_commands(CLI::App& app);      // train, sft, eval, generate
+void add_stream_commands(CLI::App& app);   // tokenize, logprobs, score: JSONL in, JSONL out
+void add_plugin_commands(CLI::App& app);   // plugins list | show | check
+void add_data_commands(CLI::App& app);     // data shapes
+void add_config_commands(CLI::App& app);   // config reference
+void add_report_commands(CLI::App& app);   // report compare | boxes
+void add_adapter_commands(CLI::App& app);  // adapter info | convert, merge
 
 }  // namespace graft::cli

@@ -82,9 +82,10 @@ Model::~Model() = default;
 
 std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions& options) {
   register_tensor_services();
-  const at::ScalarType dtype = dtype_of_name(options.dtype);
-  const std::optional<at::ScalarType> autocast = autocast_of(dtype, options);
   ModelDirectory directory = read_directory(options);
+  const at::ScalarType dtype =
+      options.dtype == "auto" ? weights_dtype(directory.path) : dtype_of_name(options.dtype);
+  const std::optional<at::ScalarType> autocast = autocast_of(dtype, options);
   text::Tokenizer tokenizer = text::Tokenizer::load(directory.path / "tokenizer.json");
   auto family = Family::open(registry, options, directory, tokenizer);
   Declarations declared = family->describe();

@@ -87,7 +87,8 @@ struct OpenOptions {
   std::filesystem::path directory;
   std::string family = "auto";       // or a component name
   std::string family_params = "{}";  // of that component, a JSON object
-  std::string dtype = "float32";     // or "bfloat16": weights are converted to it
+  std::string dtype =
+      "float32";  // or "bfloat16", "float16": weights are converted to it; "auto": that of the files
   std::string compute_dtype;  // "bfloat16": autocast, see model/autocast.h; "" or the same as dtype: none
   bool random_init = false;   // do not read weights: seeded random ones of the configured shape
   std::uint64_t seed = 0;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -190,6 +191,18 @@ std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype
   }
   share_tied(params);
   return names;
+}
+
+at::ScalarType weights_dtype(const std::filesystem::path& directory) {
+  const WeightFiles files(directory);
+  std::map<at::ScalarType, std::uint64_t> bytes;
+  for (const std::string& name : files.names()) {
+    const TensorEntry& entry = *files.find(name);
+    if (at::isFloatingType(entry.dtype)) bytes[entry.dtype] += entry.end - entry.begin;
+  }
+  const auto most = std::max_element(bytes.begin(), bytes.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? at::kFloat : most->first;
 }
 
 void save_weights(const std::filesystem::path& directory, const std::vector<Param>& params,

@@ -26,6 +26,9 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
 std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype,
                                         const std::vector<RandomInit>& random, std::vector<Param>& params);
 
+// The floating-point dtype of most bytes of the directory's weights.
+[[nodiscard]] at::ScalarType weights_dtype(const std::filesystem::path& directory);
+
 // Writes model.safetensors, or shards of at most `shard_bytes` with their index, into `directory`.
 void save_weights(const std::filesystem::path& directory, const std::vector<Param>& params,
                   const std::vector<std::string>& names, std::uint64_t shard_bytes = 5'000'000'000);

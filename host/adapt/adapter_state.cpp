@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "adapt/adapter_state.h"
+
+#include "adapt/peft_tensors.h"
+#include "support/error.h"
+#include "support/strings.h"
+
+namespace graft::adapt {
+
+void Adapter::State::attach(PlanInput input) {
+  SavedModules saved = select_modules_to_save(model.params(), modules_to_save);
+  input.saved_params = std::move(saved.params);
+  if (!strategy.adapts_sites() && !modules_to_save.empty()) {
+    throw support::UserError(support::cat("peft.modules_to_save has no effect with peft.strategy=",
+                                          strategy.name(), ", which trains the model's own weights"));
+  }
+  modules_to_save = std::move(saved.names);
+  for (std::size_t i = 0; i < model.sites().size(); ++i) {  // a copy needs no adapter
+    if (input.saved_params[static_cast<std::size_t>(model.sites()[i].weight)])
+      input.selected_sites[i] = false;
+  }
+  if (input.selected_params.empty()) input.selected_params.assign(model.params().size(), false);
+  const auto names = site_names(model.sites(), model.params());
+  require_used(ranks, strategy.takes_rank(), "peft.rank_pattern", names, input.selected_sites);
+  require_used(alphas, strategy.takes_alpha(), "peft.alpha_pattern", names, input.selected_sites);
+  for (const auto& site : names) {
+    input.overrides.push_back({static_cast<std::int64_t>(ranks.value(site)), alphas.value(site)});
+  }
+  plan = make_plan(strategy, input);
+  for (const auto& tensor : plan.tensors) {
+    if (tensor.is_trained) trained.push_back(tensor.tensor);
+  }
+}
+
+// A pattern that the strategy ignores, or that fits no selected site, would have no effect.
+void Adapter::State::require_used(const SitePatterns& patterns, bool is_taken, const char* key,
+                                  const std::vector<std::vector<std::string>>& names,
+                                  const std::vector<bool>& selected) const {
+  if (patterns.empty()) return;
+  if (!is_taken) {
+    throw support::UserError(support::cat(key, " has no effect with peft.strategy=", strategy.name(),
+                                          ", which has no such value for each layer; leave it out"));
+  }
+  std::vector<std::vector<std::string>> adapted;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (selected[i]) adapted.push_back(names[i]);
+  }
+  const auto unused = patterns.unused(adapted);
+  if (unused.empty()) return;
+  throw support::UserError(
+      support::cat(key, ": \"", unused.front(),
+                   "\" fits none of the adapted layers; expected an expression for the end of a "
+                   "layer's name, such as ",
+                   adapted.empty() ? "q_proj" : adapted.front().front()));
+}
+
+void Adapter::State::load(const std::filesystem::path& directory) {
+  read_adapter_tensors(directory, plan.tensors, model.sites(), site_names(model.sites(), model.params()));
+  is_warm = true;
+}
+
+}  // namespace graft::adapt

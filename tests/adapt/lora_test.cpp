@@ -73,7 +73,12 @@ class Layer {
 
 TEST(Lora, DefaultsAreFilledIn) {
   const Strategy strategy(registry(), "lora", json::object());
-  EXPECT_EQ(strategy.params(), (json{{"r", 8}, {"alpha", 16.0}, {"dropout", 0.0}, {"use_rslora", false}}));
+  const json& params = strategy.params();
+  EXPECT_EQ(params["r"], 8);
+  EXPECT_EQ(params["alpha"], 16.0);
+  EXPECT_EQ(params["dropout"], 0.0);
+  EXPECT_EQ(params["init"], "kaiming");
+  EXPECT_EQ(params["bias"], "none");
 }
 
 TEST(Lora, ParametersHavePeftsNamesAndShapes) {
@@ -197,14 +202,26 @@ TEST(Lora, ExceptionsOfTheBaseLayerPassThroughThePlugin) {
   EXPECT_THROW(call(), support::Interrupted);
 }
 
-TEST(Lora, AnInputOfTheWrongWidthIsAMessageThatNamesTheLayer) {
-  Layer layer(json{{"r", 2}});
-  try {
-    layer(at::randn({2, 7}));
-    FAIL() << "expected an error";
-  } catch (const support::PluginError& e) {
-    EXPECT_NE(std::string(e.what()).find("model.layer"), std::string::npos) << e.what();
+TEST(Lora, ParametersThatHaveNoEffectAreRefused) {
+  for (const json& params : {json{{"pissa_iterations", 4}}, json{{"freeze_a", true}, {"lr_ratio", 4}},
+                             json{{"init", "orthogonal"}, {"r", 3}}}) {
+    EXPECT_THROW(Strategy(registry(), "lora", params), support::UserError) << params;
   }
+}
+
+// PEFT: test_lora_variants.py, dora unmerge inverts merge; here the norm of the merged rows is the magnitude.
+TEST(Lora, RowsOfADoraLayerHaveTheNormOfTheirMagnitudes) {
+  Layer layer(json{{"r", 2}, {"use_dora", true}});
+  {
+    const at::NoGradGuard no_grad;
+    layer.tensors[2].copy_(at::randn({5}).abs().add(0.5));
+    layer.tensors[3].copy_(layer.weight.square().sum(1));
+  }
+  const Float32Site values(*layer.hook->adapted().front(), {}, layer.weight, layer.bias);
+  const auto merged = layer.strategy.merge(values.raw()).first;
+  EXPECT_TRUE(at::allclose(merged.norm(2, {1}), layer.tensors[2], 1e-5, 1e-6));
+  const auto x = at::randn({3, 6});
+  EXPECT_TRUE(at::allclose(at::linear(x, merged, layer.bias), layer(x), 1e-5, 1e-5));
 }
 
 TEST(Lora, TrainedTensorsAreWhatARecomputeNodeNeeds) {
@@ -229,7 +246,8 @@ json exported(const json& params) {
 }
 
 TEST(Lora, TheExportedConfigurationReadsBackAsTheSameParameters) {
-  const json params = {{"r", 4}, {"alpha", 32.0}, {"dropout", 0.25}, {"use_rslora", true}};
+  const json params = {{"r", 4},           {"alpha", 32},        {"dropout", 0.25}, {"use_rslora", true},
+                       {"use_dora", true}, {"lora_bias", false}, {"bias", "all"},   {"init", "kaiming"}};
   const auto config = exported(params);
   EXPECT_EQ(config["peft_type"], "LORA");
   EXPECT_EQ(config["lora_alpha"], 32);
@@ -247,13 +265,9 @@ TEST(Lora, MissingFieldsGetPeftsDefaultsAndNotOurs) {
 }
 
 TEST(Lora, OptionsThatAreNotOfferedAreRefusedByName) {
-  const std::vector<std::pair<std::string, json>> options = {{"use_dora", true},
-                                                             {"bias", "all"},
-                                                             {"rank_pattern", {{"q_proj", 4}}},
-                                                             {"alpha_pattern", {{"q_proj", 4}}},
-                                                             {"lora_bias", true},
-                                                             {"use_qalora", true},
-                                                             {"init_lora_weights", "pissa"},
+  const std::vector<std::pair<std::string, json>> options = {{"use_qalora", true},
+                                                             {"init_lora_weights", "pissa_niter_4"},
+                                                             {"init_lora_weights", "corda"},
                                                              {"layer_replication", {{0, 2}}},
                                                              {"fan_in_fan_out", true},
                                                              {"target_parameters", {"w"}},

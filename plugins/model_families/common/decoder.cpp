@@ -64,18 +64,37 @@ DecoderFamily::Layer DecoderFamily::declare_layer(const Module& model, std::int6
     parts.k_norm = attn.norm("k_norm", text_.head_dim);
   }
   parts.post_attention_norm = layer.norm("post_attention_layernorm", width);
-  parts.mlp.gate_proj = mlp.linear("gate_proj", text_.intermediate_size, width, text_.has_mlp_bias);
-  parts.mlp.up_proj = mlp.linear("up_proj", text_.intermediate_size, width, text_.has_mlp_bias);
-  parts.mlp.down_proj = mlp.linear("down_proj", width, text_.intermediate_size, text_.has_mlp_bias);
+  parts.mlp = declare_mlp(mlp);
+  Cost attn_cost = attention_cost(width, q_width, kv_width);
+  Cost mlp_part = swiglu_cost(width, text_.intermediate_size);
+  if (text_.has_output_norms) {
+    parts.attn_output_norm = layer.norm("post_self_attn_layernorm", width);
+    parts.mlp_output_norm = layer.norm("post_mlp_layernorm", width);
+    attn_cost = both(attn_cost, norm_cost(width));
+    mlp_part = both(mlp_part, norm_cost(width));
+  }
 
   graft::FamilyDeclarations& declared = model.declare();
   const std::string name = "language.layers." + std::to_string(index);
-  const Cost attn_cost = attention_cost(width, q_width, kv_width);
-  const Cost mlp_part = swiglu_cost(width, text_.intermediate_size);
   parts.segment = declared.segment(name, -1, GRAFT_COMPONENT_LANGUAGE, both(attn_cost, mlp_part));
   const auto parent = static_cast<std::int32_t>(parts.segment);
   parts.attn_segment = declared.segment(name + ".attn", parent, GRAFT_COMPONENT_LANGUAGE, attn_cost);
   parts.mlp_segment = declared.segment(name + ".mlp", parent, GRAFT_COMPONENT_LANGUAGE, mlp_part);
+  return parts;
+}
+
+SwiGlu DecoderFamily::declare_mlp(const Module& mlp) const {
+  const std::int64_t width = text_.hidden_size, intermediate = text_.intermediate_size;
+  const bool bias = text_.has_mlp_bias;
+  SwiGlu parts{};
+  parts.is_joined = text_.joins_gate_up;
+  if (parts.is_joined) {
+    parts.gate_proj = mlp.linear("gate_up_proj", 2 * intermediate, width, bias);
+  } else {
+    parts.gate_proj = mlp.linear("gate_proj", intermediate, width, bias);
+    parts.up_proj = mlp.linear("up_proj", intermediate, width, bias);
+  }
+  parts.down_proj = mlp.linear("down_proj", width, intermediate, bias);
   return parts;
 }
 
@@ -99,13 +118,17 @@ Tensor DecoderFamily::decode(const Exec& exec, const graft::DecodeInput& input) 
   return ops::rms_norm(hidden, exec.param(final_norm_), text_.rms_norm_eps);
 }
 
-// Each pair of a head turns with the position; with M-RoPE, with that on its section's axis.
+// Each pair of a head's rotating values turns with the position; with M-RoPE, with that on its section's axis.
 Rotation DecoderFamily::rotation(const Tensor& positions, const Tensor& hidden) const {
   const Tensor axes = mrope_rows_ ? ops::index_select(positions, 0, ops::to_device_of(mrope_rows_, hidden))
                                   : positions;  // [d / 2, T], or [1, T]
   const Tensor angles =
       ops::mul(ops::to(ops::t(axes), DType::kFloat32), ops::to_device_of(frequencies_, hidden));
-  return rotation_of(angles, hidden.dtype());
+  return rotation_of(angles, hidden.dtype(), text_.rope.pairs_neighbours);
+}
+
+Tensor DecoderFamily::output(const Exec& exec, const Tensor& x, std::uint32_t norm) const {
+  return text_.has_output_norms ? rms_norm(x, exec.param(norm), text_.rms_norm_eps) : x;
 }
 
 // in: hidden [T, D], cos, sin
@@ -132,12 +155,13 @@ Tensor DecoderFamily::layer_attention(const Exec& exec, std::uint64_t index, con
     qk =
         ops::cat({rms_norm(q, exec.param(parts.q_norm), eps), rms_norm(k, exec.param(parts.k_norm), eps)}, 1);
   }
-  const auto [q, k] =
-      ops::split<2>(rotate(qk, in[1], in[2]), {heads, kv_heads}, 1);  // [T, H, d], [T, Hkv, d]
+  const auto [q, k] = ops::split<2>(rotate(qk, in[1], in[2], text_.rope.pairs_neighbours), {heads, kv_heads},
+                                    1);  // [T, H, d], [T, Hkv, d]
   const Tensor v = ops::view(exec.linear(parts.v_proj, x), {-1, kv_heads, head_dim});
   const Tensor mixed = exec.attention(static_cast<std::int32_t>(index), q, k, v,
                                       1.0 / std::sqrt(static_cast<double>(head_dim)));  // [T, H, d]
-  return hidden + exec.linear(parts.o_proj, ops::reshape(mixed, {-1, heads * head_dim}));
+  const Tensor joined = ops::reshape(mixed, {-1, heads * head_dim});
+  return hidden + output(exec, exec.linear(parts.o_proj, joined), parts.attn_output_norm);
 }
 
 // in: hidden [T, D]
@@ -145,7 +169,7 @@ Tensor DecoderFamily::layer_mlp(const Exec& exec, std::uint64_t index, const Ten
   const Layer& parts = layers_[index];
   const Tensor hidden = in[0];
   const Tensor x = ops::rms_norm(hidden, exec.param(parts.post_attention_norm), text_.rms_norm_eps);
-  return hidden + parts.mlp(exec, x);
+  return hidden + output(exec, parts.mlp(exec, x), parts.mlp_output_norm);
 }
 
 }  // namespace families

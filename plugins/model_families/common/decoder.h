@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder of the Llama pattern, which every family here has: RMSNorm before each part, grouped-query attention with
-// rotary positions, SwiGLU.
+// rotary positions, SwiGLU; in GLM-4 an RMSNorm behind each part as well.
 #pragma once
 
 #include <graft/sdk/model_family.hpp>
@@ -33,10 +33,12 @@ class DecoderFamily : public graft::ModelFamily {
     std::uint32_t segment, attn_segment, mlp_segment;
     std::uint32_t input_norm, post_attention_norm;
     std::uint32_t q_proj, k_proj, v_proj, o_proj;
-    std::uint32_t q_norm, k_norm;  // if has_qk_norm
+    std::uint32_t q_norm, k_norm;                     // if has_qk_norm
+    std::uint32_t attn_output_norm, mlp_output_norm;  // if has_output_norms
     SwiGlu mlp;
   };
   [[nodiscard]] Layer declare_layer(const Module& model, std::int64_t index) const;
+  [[nodiscard]] SwiGlu declare_mlp(const Module& mlp) const;
   [[nodiscard]] Rotation rotation(const graft::Tensor& positions, const graft::Tensor& hidden) const;
 
   // Segment bodies; the tag is the index of the layer.
@@ -44,14 +46,17 @@ class DecoderFamily : public graft::ModelFamily {
   graft::Tensor layer_attention(const graft::Exec& exec, std::uint64_t index,
                                 const graft::TensorList& in) const;
   graft::Tensor layer_mlp(const graft::Exec& exec, std::uint64_t index, const graft::TensorList& in) const;
+  // What a part adds to the stream, of what its last projection gives.
+  [[nodiscard]] graft::Tensor output(const graft::Exec& exec, const graft::Tensor& x,
+                                     std::uint32_t norm) const;
 
   TextConfig text_;
   std::int64_t n_deepstack_ = 0;
   std::uint32_t embed_tokens_ = 0, final_norm_ = 0;
   std::vector<Layer> layers_;
-  graft::Tensor frequencies_;  // float32 [head_dim / 2], of the rotary embedding
+  graft::Tensor frequencies_;  // float32 [rotary_dim / 2], of the rotary embedding
   graft::Tensor
-      mrope_rows_;  // int64 [head_dim / 2], empty without M-RoPE: which row of the positions each pair follows
+      mrope_rows_;  // int64 [rotary_dim / 2], empty without M-RoPE: which row of the positions each pair follows
 };
 
 }  // namespace families

@@ -20,6 +20,10 @@ Tensor quick_gelu(const Tensor& x) {
 }
 
 Tensor SwiGlu::operator()(const graft::Exec& exec, const Tensor& x) const {
+  if (is_joined) {
+    const auto [gate, up] = ops::chunk<2>(exec.linear(gate_proj, x), -1);
+    return exec.linear(down_proj, ops::silu(gate) * up);
+  }
   const Tensor gate = ops::silu(exec.linear(gate_proj, x));
   return exec.linear(down_proj, gate * exec.linear(up_proj, x));
 }

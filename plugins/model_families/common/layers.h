@@ -17,9 +17,10 @@ namespace families {
 // x · sigmoid(1.702 x), the activation of CLIP.
 [[nodiscard]] graft::Tensor quick_gelu(const graft::Tensor& x);
 
-// down(silu(gate(x)) · up(x)) over three sites (Shazeer 2020, arXiv:2002.05202).
+// down(silu(gate(x)) · up(x)) over three sites (Shazeer 2020, arXiv:2002.05202), or over two.
 struct SwiGlu {
   std::uint32_t gate_proj, up_proj, down_proj;
+  bool is_joined;  // gate_proj has both, the gate's rows before those of up; up_proj is not used
   [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::Tensor& x) const;
 };
 

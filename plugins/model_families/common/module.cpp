@@ -58,6 +58,10 @@ Cost mlp_cost(std::int64_t width, std::int64_t intermediate) {
   return {elements(3 * width + 2 * intermediate), elements(width), elements(2 * 2 * width * intermediate)};
 }
 
+Cost norm_cost(std::int64_t width) {
+  return {elements(2 * width), elements(width), 0};
+}
+
 Cost both(const Cost& a, const Cost& b) {
   return {a.activation_values_per_token + b.activation_values_per_token, a.input_values_per_token,
           a.flops_per_token + b.flops_per_token};

@@ -57,6 +57,8 @@ struct LayerNorm {
 [[nodiscard]] Cost swiglu_cost(std::int64_t width, std::int64_t intermediate);
 // Input, float32 normalisation, hidden layer, activation.
 [[nodiscard]] Cost mlp_cost(std::int64_t width, std::int64_t intermediate);
+// A norm over what a part gives: input, float32 normalisation.
+[[nodiscard]] Cost norm_cost(std::int64_t width);
 [[nodiscard]] Cost both(const Cost& a, const Cost& b);
 
 }  // namespace families

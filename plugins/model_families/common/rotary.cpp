@@ -16,9 +16,24 @@ void check_sections(const Section& text, const RopeConfig& rope, std::int64_t he
                "has " + std::to_string(rope.mrope_section.size()) + " entries, expected 3");
   const std::int64_t pairs =
       std::accumulate(rope.mrope_section.begin(), rope.mrope_section.end(), std::int64_t{0});
-  text.require(pairs == head_dim / 2, "mrope_section",
-               "adds up to " + std::to_string(pairs) + ", expected half the head dimension, " +
-                   std::to_string(head_dim / 2));
+  const std::int64_t expected = rope.rotary_dim(head_dim) / 2;
+  text.require(pairs == expected, "mrope_section",
+               "adds up to " + std::to_string(pairs) + ", expected half the head dimension" +
+                   (rope.partial_factor < 1.0 ? " times partial_rotary_factor, " : ", ") +
+                   std::to_string(expected));
+}
+
+// partial_rotary_factor: in the section in transformers 5, beside it in published files.
+void read_partial_factor(const Section& text, const std::optional<Section>& section, std::int64_t head_dim,
+                         RopeConfig& out) {
+  out.partial_factor = text.number("partial_rotary_factor", out.partial_factor);
+  if (section) out.partial_factor = section->number("partial_rotary_factor", out.partial_factor);
+  text.require(out.partial_factor > 0.0 && out.partial_factor <= 1.0, "partial_rotary_factor",
+               "is not above 0 and at most 1");
+  const std::int64_t values = out.rotary_dim(head_dim);
+  text.require(values > 0 && values % 2 == 0, "partial_rotary_factor",
+               "lets " + std::to_string(values) + " of a head's " + std::to_string(head_dim) +
+                   " values rotate, expected pairs");
 }
 
 void read_llama3(const Section& section, RopeConfig& out) {
@@ -59,9 +74,11 @@ RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64
                            "\"; \"default\" and \"llama3\" are offered, so positions beyond the "
                            "context that the model was trained with are not");
     }
-    section->require(section->number("partial_rotary_factor", 1.0) == 1.0, "partial_rotary_factor",
-                     "is not 1; heads that rotate in part are not offered");
+    section->require(out.reads_partial_factor || section->number("partial_rotary_factor", 1.0) == 1.0,
+                     "partial_rotary_factor",
+                     "is not 1; this family's heads that rotate in part are not offered");
   }
+  if (out.reads_partial_factor) read_partial_factor(text, section, head_dim, out);
   if (is_multimodal) check_sections(text, out, head_dim);
   return out;
 }
@@ -77,11 +94,11 @@ Tensor rotary_frequencies(double base, std::int64_t size) {
 // Llama 3.1 (transformers' _compute_llama3_parameters): wavelengths above original_context / low_freq_factor are stretched by
 // `factor`, those below original_context / high_freq_factor stay, and between them the two are mixed.
 Tensor rotary_frequencies(const RopeConfig& rope, std::int64_t head_dim) {
-  Tensor frequencies = rotary_frequencies(rope.theta, head_dim);
+  Tensor frequencies = rotary_frequencies(rope.theta, rope.rotary_dim(head_dim));
   if (!rope.is_llama3) return frequencies;
   constexpr double kTurn = 6.283185307179586;
   auto* const values = frequencies.data<float>();
-  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+  for (std::int64_t i = 0; i < rope.rotary_dim(head_dim) / 2; ++i) {
     const double frequency = static_cast<double>(values[i]);
     const double turns = rope.original_context * frequency / kTurn;  // within the original context
     const double mix = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
@@ -108,14 +125,29 @@ Tensor mrope_rows(const RopeConfig& rope) {
   return Tensor::from(rows);
 }
 
-Rotation rotation_of(const Tensor& angles, graft::DType dtype) {
+Rotation rotation_of(const Tensor& angles, graft::DType dtype, bool pairs_neighbours) {
   const Tensor cos = ops::to(ops::cos(angles), dtype);
   const Tensor sin = ops::to(ops::sin(angles), dtype);
-  return {ops::unsqueeze(ops::cat({cos, cos}, 1), 1), ops::unsqueeze(ops::cat({ops::neg(sin), sin}, 1), 1)};
+  const auto paired = [&](const Tensor& first, const Tensor& second) {  // [T, 1, r]
+    const Tensor both =
+        pairs_neighbours ? ops::flatten(ops::stack({first, second}, 2), 1, 2) : ops::cat({first, second}, 1);
+    return ops::unsqueeze(both, 1);
+  };
+  return {paired(cos, cos), paired(ops::neg(sin), sin)};
 }
 
-Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, bool pairs_neighbours) {
   static const graft::Op addcmul("aten::addcmul");
+  static const graft::Op flip("aten::flip");
+  const std::int64_t width = x.size(-1), turning = cos.size(-1);
+  if (turning < width) {
+    const auto [turned, still] = ops::split<2>(x, {turning, width - turning}, -1);
+    return ops::cat({rotate(turned, cos, sin, pairs_neighbours), still}, -1);
+  }
+  if (pairs_neighbours) {
+    const Tensor swapped = flip({ops::view(x, {-1, x.size(1), width / 2, 2}), {-1}});
+    return addcmul({ops::mul(x, cos), ops::flatten(swapped, 2, 3), sin});
+  }
   const auto [a, b] = ops::chunk<2>(x, -1);
   return addcmul({ops::mul(x, cos), ops::cat({b, a}, -1), sin});
 }

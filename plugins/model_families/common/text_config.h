@@ -25,8 +25,10 @@ struct TextConfig {
   bool has_qkv_bias = false;
   bool has_output_bias = false;  // of the attention's last projection
   bool has_mlp_bias = false;
-  bool reads_biases = false;  // the three above are attention_bias and mlp_bias of config.json
-  bool has_qk_norm = false;   // RMSNorm over each head of queries and keys (Qwen3)
+  bool reads_biases = false;      // the three above are attention_bias and mlp_bias of config.json
+  bool has_qk_norm = false;       // RMSNorm over each head of queries and keys (Qwen3)
+  bool has_output_norms = false;  // RMSNorm over what attention and MLP add to the stream, too (GLM-4)
+  bool joins_gate_up = false;     // one projection, gate_up_proj, for the two of the MLP (GLM-4)
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
 

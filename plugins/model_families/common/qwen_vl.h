@@ -1,51 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Qwen2-VL and its successors share around the vision encoder: ChatML with image placeholders, image tokens, and the three
-// rows of position ids of multimodal RoPE (Wang et al. 2024, arXiv:2409.12191).
+// What Qwen2-VL and its successors share beyond the pattern of mrope_family.h: ChatML with image placeholders.
 #pragma once
 
 #include <graft/sdk/model_family.hpp>
 
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "common/chat.h"
-#include "common/decoder.h"
-#include "common/pixels.h"
-#include "common/vision.h"
+#include "common/mrope_family.h"
 
 namespace families {
 
-// Base class of these families. They write encode_images() and open(), which calls the three functions below.
-class QwenVlFamily : public DecoderFamily {
+// Base class of these families. They write encode_images() and open(), which calls the three functions that open something.
+class QwenVlFamily : public MropeFamily {
  public:
   std::string render(const graft::Json& messages, bool add_generation_prompt) const override;
-  graft::Pixels preprocess(const graft_image& image) const override;
-  std::vector<std::int64_t> expand(const std::int64_t* ids, std::size_t n,
-                                   const graft::PixelsList& images) const override;
-  graft::PromptPositions positions(const std::int64_t* ids, std::size_t n,
-                                   const graft::PixelsList& images) const override;
 
  protected:
-  // The ids that stand for images and videos, from config.json or the tokenizer.
   void open_image_tokens(const Section& root, const graft::FamilyFiles& files);
-  // preprocessor_config.json.
-  void open_preprocessor(const graft::FamilyFiles& files, const ImageConfig& defaults,
-                         const PatchConfig& patches);
   ChatMl chat_{"You are a helpful assistant."};
-
- private:
-  ImageConfig image_;
-  PatchConfig patches_;
-  std::int64_t image_token_ = -1, video_token_ = -1;
 };
-
-// The vision_config of config.json; an error if there is none.
-[[nodiscard]] Section vision_section(const Section& root);
-
-// The decoder's module: model.language_model in transformers 5, model in published files.
-[[nodiscard]] Module language_module(graft::FamilyDeclarations& declare);
-// The vision encoder's: model.visual, and visual in published files.
-[[nodiscard]] Module visual_module(graft::FamilyDeclarations& declare);
 
 }  // namespace families

@@ -26,9 +26,19 @@ std::string python_number(double value) {
   return out;
 }
 
+// Both sides at least `factor`, in the same proportion; Python's rounding down, which may miss it by one.
+Size enlarge(Size size, std::int64_t factor) {
+  if (size.height >= factor && size.width >= factor) return size;
+  const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+  const auto unit = static_cast<double>(factor);
+  const double scale = std::max(unit / height, unit / width);
+  return {static_cast<std::int64_t>(height * scale), static_cast<std::int64_t>(width * scale)};
+}
+
 // Sides to the nearest multiple of `factor` (half to even), then scaled so that the area lies within the
 // limits.
 Size smart_resize(Size size, std::int64_t factor, const ImageConfig& limits) {
+  if (limits.enlarges_short_sides) size = enlarge(size, factor);
   const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
   const auto unit = static_cast<double>(factor);
   const double ratio = std::max(height, width) / std::min(height, width);
@@ -37,12 +47,14 @@ Size smart_resize(Size size, std::int64_t factor, const ImageConfig& limits) {
   }
   const auto multiple = [&](double steps) { return static_cast<std::int64_t>(steps) * factor; };
   Size out{multiple(std::nearbyint(height / unit)), multiple(std::nearbyint(width / unit))};
-  if (out.height * out.width > limits.max_pixels) {
-    const double beta = std::sqrt(height * width / static_cast<double>(limits.max_pixels));
+  const std::int64_t counted = limits.counted_frames * out.height * out.width;
+  const double area = static_cast<double>(limits.counted_frames) * height * width;
+  if (counted > limits.max_pixels) {
+    const double beta = std::sqrt(area / static_cast<double>(limits.max_pixels));
     out.height = std::max(factor, multiple(std::floor(height / beta / unit)));
     out.width = std::max(factor, multiple(std::floor(width / beta / unit)));
-  } else if (out.height * out.width < limits.min_pixels) {
-    const double beta = std::sqrt(static_cast<double>(limits.min_pixels) / (height * width));
+  } else if (counted < limits.min_pixels) {
+    const double beta = std::sqrt(static_cast<double>(limits.min_pixels) / area);
     out.height = multiple(std::ceil(height * beta / unit));
     out.width = multiple(std::ceil(width * beta / unit));
   }

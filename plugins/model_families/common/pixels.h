@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a decoded image to patches, equal to transformers' torchvision-backed Qwen2VLImageProcessor, which the families of the
-// Qwen pattern share.
+// Qwen pattern share, and with its two deviations to Glm4vImageProcessor.
 #pragma once
 
 #include <graft/sdk/model_family.hpp>
@@ -33,6 +33,10 @@ struct ImageConfig {
   double rescale_factor = 1.0 / 255.0;
   double mean[3] = {0.48145466, 0.4578275, 0.40821073};
   double std[3] = {0.26862954, 0.26130258, 0.27577711};
+  // Of the family, not of the file:
+  std::int64_t counted_frames =
+      1;  // the limits count the pixels of so many frames, each as large as the image
+  bool enlarges_short_sides = false;  // an image with a side below a token's is enlarged to that side first
 };
 
 // Reads the text of preprocessor_config.json over `defaults`; an empty text leaves them. Patch sizes must be the encoder's.

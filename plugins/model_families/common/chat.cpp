@@ -30,14 +30,6 @@ void append_part(const Json& part, const ImageText& image, std::string& out) {
   }
 }
 
-std::string content_of(const Json& message, const ImageText& image) {
-  const Json& content = message.at("content");
-  if (content.is_string()) return content.as_string();
-  std::string out;
-  for (const Json& part : content.items()) append_part(part, image, out);
-  return out;
-}
-
 // As Jinja's trim and Python's strip do: of the characters given, from both ends or from one.
 constexpr std::string_view kSpaces = " \t\n\r\f\v";
 std::string trim_left(const std::string& text, std::string_view characters) {
@@ -99,6 +91,14 @@ std::string default_system_of(std::string_view chat_template) {
 }
 
 }  // namespace
+
+std::string content_of(const Json& message, const ImageText& image) {
+  const Json& content = message.at("content");
+  if (content.is_string()) return content.as_string();
+  std::string out;
+  for (const Json& part : content.items()) append_part(part, image, out);
+  return out;
+}
 
 std::string ChatMl::render(const Json& messages, bool add_generation_prompt, const ImageText& image) const {
   const auto n = static_cast<std::int64_t>(messages.items().size());
@@ -165,12 +165,11 @@ bool has_llama3_dates(std::string_view chat_template) {
   return chat_template.find("Cutting Knowledge Date") != std::string_view::npos;
 }
 
-void refuse_template(const graft::FamilyFiles& files) {
+void refuse_template(const graft::FamilyFiles& files, std::string_view formats) {
   throw Error(GRAFT_E_UNSUPPORTED,
-              std::string(files.directory()) +
-                  ": the chat template writes neither ChatML (<|im_start|>) nor Llama 3's format "
-                  "(<|start_header_id|>); others are not offered, and a prompt in another format would "
-                  "differ from what the model was trained with");
+              std::string(files.directory()) + ": the chat template writes " + std::string(formats) +
+                  "; others are not offered, and a prompt in another format would differ from what the model "
+                  "was trained with");
 }
 
 void refuse_images(const std::string& family) {

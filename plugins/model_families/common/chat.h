@@ -17,6 +17,10 @@ struct ImageText {
   std::string family;       // its name, for messages
 };
 
+// The text of a message: its content, or its parts behind each other with `image.placeholder` for an image. Throws
+// graft::Error for a video, and for an image where there can be none.
+[[nodiscard]] std::string content_of(const graft::Json& message, const ImageText& image);
+
 // ChatML: <|im_start|>role\n…<|im_end|>\n
 struct ChatMl {
   std::string default_system;  // of conversations without a system message; empty: none is written
@@ -41,8 +45,11 @@ struct Llama3Chat {
 [[nodiscard]] bool is_llama3_template(std::string_view chat_template);
 [[nodiscard]] bool has_llama3_dates(std::string_view chat_template);
 
-// The error for a template that is neither.
-[[noreturn]] void refuse_template(const graft::FamilyFiles& files);
+// The error for a template that writes none of `formats`, in the words of its end: "the chat template writes …".
+[[noreturn]] void refuse_template(const graft::FamilyFiles& files,
+                                  std::string_view formats =
+                                      "neither ChatML (<|im_start|>) nor Llama 3's "
+                                      "format (<|start_header_id|>)");
 // The error for an image that is given to a family of text.
 [[noreturn]] void refuse_images(const std::string& family);
 

@@ -68,9 +68,10 @@ Rotation patch_rotation(const PatchGrid& grid, const Tensor& frequencies, const 
   return rotation_of(ops::to_device_of(angles, like), DType::kFloat32);
 }
 
-VisionAttention VisionAttention::declare(const Module& attn, std::int64_t width) {
-  const std::uint32_t qkv = attn.linear("qkv", 3 * width, width, true);
-  return {qkv, attn.linear("proj", width, width, true)};
+VisionAttention VisionAttention::declare(const Module& attn, std::int64_t width, bool has_qkv_bias,
+                                         bool has_output_bias) {
+  const std::uint32_t qkv = attn.linear("qkv", 3 * width, width, has_qkv_bias);
+  return {qkv, attn.linear("proj", width, width, has_output_bias)};
 }
 
 Tensor VisionAttention::operator()(const Exec& exec, const Tensor& x, const Rotation& rotation,

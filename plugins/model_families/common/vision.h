@@ -56,7 +56,8 @@ struct PatchGrid {
 // Attention in both directions within blocks of patches.
 struct VisionAttention {
   std::uint32_t qkv, proj;
-  [[nodiscard]] static VisionAttention declare(const Module& attn, std::int64_t width);
+  [[nodiscard]] static VisionAttention declare(const Module& attn, std::int64_t width,
+                                               bool has_qkv_bias = true, bool has_output_bias = true);
   // x [P, D], already normalised; `ends` are the blocks' int64 end offsets, on the CPU. Gives what is added to the stream.
   [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::Tensor& x,
                                          const Rotation& rotation, const graft::Tensor& ends,

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare graft's images with PIL's and with transformers' image processor.
 
-    python image_live.py --tool build/…/image_probe --model DIR
+    python image_live.py --tool build/…/image_probe --model DIR …
 
 1. Hundreds of files of every format (image_files.py): pixels equal to `Image.open(f).convert("RGB")`.
 2. Some of them cut short: where PIL raises, graft refuses the file by its name; where it does not, pixels are
    equal, but graft may refuse a PNG that is cut within the checksums of its pixels, which PIL does not check.
-3. smart_resize: 20,000 sizes, errors included.
+3. smart_resize of each model's image processor: 20,000 sizes, errors included.
 4. Resized and normalised pixel values of images of random sizes, within 1/255 of the processor's.
 """
 
@@ -28,12 +28,36 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from transformers import AutoImageProcessor
-from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+from transformers.models.glm4v.image_processing_glm4v import smart_resize as glm4v_resize
+from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize as qwen2_vl_resize
 
 import image_files
 from pictures import File, picture
 
 LIMITS = [(3136, 200704), (784, 12845056), (30000, 40000), (1, 3000), (28 * 28 * 16, 28 * 28 * 16)]
+
+
+class Processor:
+    """The image processor of a model's directory."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+        config = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
+        self.is_glm4v = config["image_processor_type"] == "Glm4vImageProcessor"
+
+    def open(self, least: int, most: int):
+        """The processor with other limits."""
+        if self.is_glm4v:
+            limits = {"size": {"shortest_edge": least, "longest_edge": most}}
+        else:
+            limits = {"min_pixels": least, "max_pixels": most}
+        return AutoImageProcessor.from_pretrained(self.model, **limits)
+
+    def resized(self, height: int, width: int, least: int, most: int) -> tuple[int, int]:
+        """The size to which it resizes; raises ValueError."""
+        if self.is_glm4v:
+            return glm4v_resize(2, height, width, 2, 28, least, most)
+        return qwen2_vl_resize(height, width, 28, least, most)
 
 
 def ask(tool: Path, model: Path, requests: list[dict]) -> list[dict]:
@@ -74,7 +98,7 @@ def compare_files(args: argparse.Namespace, folder: Path, files: list[File], who
     problems = []
     refused = unchecked = 0
     for (name, content), request, answer in zip(
-        files, requests, ask(args.tool, args.model, requests), strict=True
+        files, requests, ask(args.tool, args.model[0], requests), strict=True
     ):
         expected = pil_pixels(content)
         if "error" in answer:
@@ -125,7 +149,7 @@ def random_size(rng: random.Random) -> tuple[int, int]:
     return max(sides[0], 1), max(sides[1], 1)
 
 
-def compare_sizes(args: argparse.Namespace, rng: random.Random) -> int:
+def compare_sizes(args: argparse.Namespace, own: Processor, rng: random.Random) -> int:
     requests, expected = [], []
     for _ in range(args.sizes):
         height, width = random_size(rng)
@@ -134,24 +158,24 @@ def compare_sizes(args: argparse.Namespace, rng: random.Random) -> int:
             {"do": "size", "height": height, "width": width, "min_pixels": least, "max_pixels": most}
         )
         try:
-            new_height, new_width = smart_resize(height, width, 28, least, most)
+            new_height, new_width = own.resized(height, width, least, most)
             expected.append({"height": new_height, "width": new_width})
         except ValueError as error:
             expected.append(str(error))
     wrong, errors = [], Counter()
-    for request, found, want in zip(requests, ask(args.tool, args.model, requests), expected, strict=True):
+    for request, found, want in zip(requests, ask(args.tool, own.model, requests), expected, strict=True):
         if isinstance(want, str):
             errors[want.split(",")[0]] += 1
         if (want not in found.get("error", "")) if isinstance(want, str) else found != want:
             wrong.append(f"  {request}\n    transformers {want}\n    graft        {found}")
-    print(f"smart_resize: {len(requests)} sizes, errors {dict(errors)}, {len(wrong)} differ")
+    print(f"{own.model.name}: smart_resize: {len(requests)} sizes, errors {dict(errors)}, {len(wrong)} differ")
     print("".join(f"{line}\n" for line in wrong[:10]), end="")
     if not errors:
         sys.exit("no size was refused: the sizes do not test that")
     return len(wrong)
 
 
-def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -> int:
+def compare_pixels(args: argparse.Namespace, own: Processor, folder: Path, rng: random.Random) -> int:
     worst, wrong = 0.0, 0
     cases = []
     for number in range(args.images):
@@ -161,10 +185,8 @@ def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -
         cases.append(
             {"do": "pixels", "file": str(path), "out": f"{path}.f32", "min_pixels": least, "max_pixels": most}
         )
-    for case, answer in zip(cases, ask(args.tool, args.model, cases), strict=True):
-        processor = AutoImageProcessor.from_pretrained(
-            args.model, min_pixels=case["min_pixels"], max_pixels=case["max_pixels"]
-        )
+    for case, answer in zip(cases, ask(args.tool, own.model, cases), strict=True):
+        processor = own.open(case["min_pixels"], case["max_pixels"])
         result = processor(images=[Image.open(case["file"]).convert("RGB")], return_tensors="pt")
         grid = result["image_grid_thw"][0].tolist()
         if answer.get("grid") != grid:
@@ -178,7 +200,7 @@ def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -
         worst = max(worst, difference)
         wrong += difference > 1 / 255
     print(
-        f"pixel values: {len(cases)} images by {type(processor).__name__}, largest difference {worst:.2e} "
+        f"{own.model.name}: pixel values: {len(cases)} images by {type(processor).__name__}, largest difference {worst:.2e} "
         f"({worst * 255:.4f} of a level), {wrong} over 1/255"
     )
     return wrong
@@ -187,7 +209,9 @@ def compare_pixels(args: argparse.Namespace, folder: Path, rng: random.Random) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tool", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True, help="a qwen2_5_vl directory")
+    parser.add_argument(
+        "--model", type=Path, nargs="+", required=True, help="directories of models with patches of 14 pixels"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sizes", type=int, default=20000)
     parser.add_argument("--images", type=int, default=40)
@@ -199,8 +223,10 @@ def main() -> int:
         files = image_files.all_files(rng)
         problems = compare_files(args, folder, files, True)
         problems += compare_files(args, folder, cut_short(rng, files), False)
-        problems += compare_pixels(args, folder, rng)
-    problems += compare_sizes(args, rng)
+        for model in args.model:
+            problems += compare_pixels(args, Processor(model), folder, rng)
+    for model in args.model:
+        problems += compare_sizes(args, Processor(model), rng)
     return 1 if problems else 0
 
 

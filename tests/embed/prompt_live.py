@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare the prompts of random conversations with transformers' processor.
 
-    python prompt_live.py --tool build/…/image_probe --model DIR
+    python prompt_live.py --tool build/…/image_probe --model DIR …
 
 Records of VLM-R1's JSONL with several rounds, system turns, several images between words, before all text or
 without placeholders, and none at all, under both values of data.image_position: text and token ids equal to
@@ -118,16 +118,10 @@ def conversation(
     return messages
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tool", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=400)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore")
+def compare(args: argparse.Namespace, model: Path) -> int:
+    """Compare the prompts of one model's directory; return how many differ."""
     rng = random.Random(args.seed)
-    processor = AutoProcessor.from_pretrained(args.model)
+    processor = AutoProcessor.from_pretrained(model)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pictures = {}
@@ -159,7 +153,7 @@ def main() -> int:
             expected.append((text, result["input_ids"][0]))
         wrong = []
         for request, answer, (text, ids) in zip(
-            requests, ask(args.tool, args.model, requests), expected, strict=True
+            requests, ask(args.tool, model, requests), expected, strict=True
         ):
             if answer.get("text") != text or answer.get("ids") != list(ids):
                 wrong.append(
@@ -171,10 +165,22 @@ def main() -> int:
         )
         without = sum(not r["record"].get("image") for r in requests)
         print(
-            f"prompts: {len(requests)}, {several} with several images, {without} without, {len(wrong)} differ"
+            f"{model.name}: {len(requests)} prompts, {several} with several images, {without} without, "
+            f"{len(wrong)} differ"
         )
         print("".join(f"{line}\n" for line in wrong[:5]), end="")
-    return 1 if wrong else 0
+    return len(wrong)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tool", type=Path, required=True)
+    parser.add_argument("--model", type=Path, nargs="+", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=400)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    return 1 if sum(compare(args, model) for model in args.model) else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizer import CHATML, LLAMA3, TokenizerStyle, Tokenizer
+from tokenizer import CHATML, GLM4V, LLAMA3, TokenizerStyle, Tokenizer
 
 #: Dimensions for each ``--size``.  ``vocab`` is the trained BPE size without special tokens.
 SIZES = {
@@ -224,6 +224,43 @@ def qwen3_vl_part(dims: dict, tokenizer: Tokenizer) -> dict:
     }
 
 
+def glm4v_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """GLM-4.1V: norms behind each part, one gate and up projection, half of every head rotates, learned positions."""
+    token = tokenizer.token_to_id
+    pairs = dims["hidden"] // dims["heads"] // 4  # that rotate
+    side = 3 * pairs // 8
+    return {
+        "architectures": ["Glm4vForConditionalGeneration"],
+        "image_start_token_id": token("<|begin_of_image|>"),
+        "image_end_token_id": token("<|end_of_image|>"),
+        "video_start_token_id": token("<|begin_of_video|>"),
+        "video_end_token_id": token("<|end_of_video|>"),
+        "image_token_id": token("<|image|>"),
+        "video_token_id": token("<|video|>"),
+        "attention_bias": True,
+        "pad_token_id": token(GLM4V.pad),
+        "partial_rotary_factor": 0.5,
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 10000.0,
+        "rope_scaling": {"rope_type": "default", "mrope_section": [pairs - 2 * side, side, side]},
+        "vision_config": {
+            "attention_bias": False,
+            "depth": dims["vision_depth"],
+            "hidden_act": "silu",
+            "hidden_size": dims["vision_dim"],
+            "image_size": 84,
+            "in_channels": 3,
+            "intermediate_size": dims["vision_intermediate"],
+            "num_heads": dims["vision_heads"],
+            "out_hidden_size": dims["hidden"],
+            "patch_size": 14,
+            "rms_norm_eps": 1e-05,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+    }
+
+
 #: What stays at the top of a nested ``config.json``.
 TOP_KEYS = (
     "architectures",
@@ -236,6 +273,10 @@ TOP_KEYS = (
     "vision_start_token_id",
     "vision_end_token_id",
     "vision_token_id",
+    "image_start_token_id",
+    "image_end_token_id",
+    "video_start_token_id",
+    "video_end_token_id",
 )
 
 
@@ -253,6 +294,9 @@ class Family:
     is_nested: bool = False  # text_config in config.json, and tensor names by module path
     image_mean: tuple[float, ...] = tuple(IMAGE_MEAN)
     image_std: tuple[float, ...] = tuple(IMAGE_STD)
+    image_processor: str = "Qwen2VLImageProcessor"
+    lora_targets: tuple[str, ...] = ()  # layers that LoRA adapts, if not those of the Llama pattern
+    stops: tuple[str, ...] = ()  # eos_token_id of generation_config.json, if not the end of a turn and the padding
 
     @property
     def end(self) -> str:
@@ -271,6 +315,21 @@ class Family:
 
         return (AutoProcessor if self.has_images else AutoTokenizer).from_pretrained(path)
 
+    def stop_tokens(self) -> tuple[str, ...]:
+        """The tokens that end a completion."""
+        return self.stops or (self.style.end, self.style.pad)
+
+    def smart_resize(self, height: int, width: int, low: int, high: int) -> tuple[int, int]:
+        """The size to which the image processor resizes."""
+        factor = 2 * self.patch_size
+        if self.image_processor == "Glm4vImageProcessor":
+            from transformers.models.glm4v.image_processing_glm4v import smart_resize
+
+            return smart_resize(2, height, width, 2, factor, low, high)
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        return smart_resize(height, width, factor, low, high)
+
     def hub_config(self, size: str, tokenizer: Tokenizer, tie: bool, dtype: str) -> dict:
         """Return ``config.json`` in the form of the published repositories."""
         dims = SIZES[size]
@@ -280,20 +339,24 @@ class Family:
             return config
         text = {key: value for key, value in config.items() if key not in TOP_KEYS}
         text["model_type"] = self.name + "_text"
-        return {**{key: config[key] for key in TOP_KEYS}, "text_config": text}
+        return {**{key: config[key] for key in TOP_KEYS if key in config}, "text_config": text}
 
     def preprocessor_config(self, size: str) -> dict:
         """Return ``preprocessor_config.json``."""
         dims = SIZES[size]
+        limits = {"min_pixels": dims["min_pixels"], "max_pixels": dims["max_pixels"]}
+        if self.image_processor == "Glm4vImageProcessor":  # counts both frames of a patch
+            limits = {
+                "size": {"shortest_edge": 2 * dims["min_pixels"], "longest_edge": 2 * dims["max_pixels"]},
+            }
         return {
-            "min_pixels": dims["min_pixels"],
-            "max_pixels": dims["max_pixels"],
+            **limits,
             "patch_size": self.patch_size,
             "temporal_patch_size": 2,
             "merge_size": 2,
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
-            "image_processor_type": "Qwen2VLImageProcessor",
+            "image_processor_type": self.image_processor,
             "processor_class": self.processor_class,
         }
 
@@ -317,6 +380,17 @@ FAMILIES = {
             is_nested=True,
             image_mean=(0.5, 0.5, 0.5),
             image_std=(0.5, 0.5, 0.5),
+        ),
+        Family(
+            "glm4v",
+            glm4v_part,
+            GLM4V,
+            has_images=True,
+            processor_class="Glm4vProcessor",
+            is_nested=True,
+            image_processor="Glm4vImageProcessor",
+            lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
+            stops=("<|endoftext|>", "<|user|>", "<|observation|>", "</answer>"),
         ),
     )
 }

@@ -14,7 +14,7 @@ from families import Family
 from safetensors.torch import save_file
 from tokenizer import write_json
 
-#: The linear layers of the language model that LoRA adapts.
+#: The linear layers of the language model that LoRA adapts, where a family names no others.
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 #: (height, width, min_pixels, max_pixels) of resize cases.
@@ -148,8 +148,6 @@ class Golden:
 
     def add_images(self) -> None:
         """Pixel values and grids of both images, and sizes after resize for other shapes."""
-        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
         if not self.family.has_images:
             return
         self.image.save(self.folder / "image.png")
@@ -166,7 +164,7 @@ class Golden:
                 "width": width,
                 "min_pixels": low,
                 "max_pixels": high,
-                "resized": smart_resize(height, width, 2 * self.family.patch_size, low, high),
+                "resized": self.family.smart_resize(height, width, low, high),
             }
             for height, width, low, high in RESIZE_CASES
         ]
@@ -341,7 +339,7 @@ class Golden:
                 lora_dropout=0.0,
                 bias="none",
                 task_type="CAUSAL_LM",
-                target_modules=LORA_TARGETS,
+                target_modules=list(self.family.lora_targets) or LORA_TARGETS,
                 exclude_modules=r".*visual.*",  # the vision MLP of Qwen2.5-VL has the same layer names
             ),
         ).eval()

@@ -149,7 +149,7 @@ def main(argv=None) -> int:
             "bos_token_id": tokenizer.token_to_id(family.style.bos),
             "pad_token_id": pad,
             "do_sample": True,
-            "eos_token_id": [tokenizer.token_to_id(family.style.end), pad],
+            "eos_token_id": [tokenizer.token_to_id(token) for token in family.stop_tokens()],
             "repetition_penalty": 1.0,
             "temperature": 1.0,
             "transformers_version": "4.41.2",

@@ -122,6 +122,30 @@ LLAMA3_TEMPLATE = """\
 {%- endif -%}
 """
 
+#: Equal to GLM-4.1V's for messages of text and for a user's parts (the published one knows no parts of other roles).
+GLM4V_TEMPLATE = """\
+{{- '[gMASK]<sop>' -}}
+{%- for message in messages if message['role'] in ['system', 'user', 'assistant'] -%}
+{{- '<|' ~ message['role'] ~ '|>\\n' -}}
+{%- if message['content'] is string -%}
+{{- message['content'] -}}
+{%- else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'video' or 'video' in part -%}
+{{- '<|begin_of_video|><|video|><|end_of_video|>' -}}
+{%- elif part['type'] == 'image' or 'image' in part -%}
+{{- '<|begin_of_image|><|image|><|end_of_image|>' -}}
+{%- elif part['type'] == 'text' -%}
+{{- part['text'] -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|assistant|>\\n' -}}
+{%- endif -%}
+"""
+
 #: The Split pattern of Llama 3's pre-tokenizer: numbers in groups of three digits.
 LLAMA3_REGEX = PRETOKENIZE_REGEX.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
@@ -139,6 +163,8 @@ class TokenizerStyle:
     nfc: bool
     tokenizer_class: str
     adds_bos: bool = False
+    plain: tuple[str, ...] = ()  # added tokens that are not special, behind those that are
+    template_file: str = "chat_template.json"
 
 
 def chatml(template: str) -> TokenizerStyle:
@@ -180,6 +206,37 @@ LLAMA3 = TokenizerStyle(
 )
 
 
+GLM4V = TokenizerStyle(
+    regex=LLAMA3_REGEX,
+    special=(
+        "<|endoftext|>",
+        "[MASK]",
+        "[gMASK]",
+        "[sMASK]",
+        "<sop>",
+        "<eop>",
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|observation|>",
+        "<|begin_of_image|>",
+        "<|end_of_image|>",
+        "<|begin_of_video|>",
+        "<|end_of_video|>",
+        "<|image|>",
+        "<|video|>",
+    ),
+    plain=("<think>", "</think>", "<answer>", "</answer>", "<|begin_of_box|>", "<|end_of_box|>"),
+    template=GLM4V_TEMPLATE,
+    bos="<|endoftext|>",
+    end="<|endoftext|>",
+    pad="<|endoftext|>",
+    nfc=False,
+    tokenizer_class="PreTrainedTokenizerFast",
+    template_file="chat_template.jinja",
+)
+
+
 def write_json(path: Path, value, indent: int | None = 2) -> None:
     """Write ``value`` as UTF-8 JSON."""
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -216,6 +273,7 @@ def train_tokenizer(vocab_size: int, seed: int, style: TokenizerStyle = CHATML["
     )
     tokenizer.train_from_iterator(build_corpus(seed), trainer=trainer)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in style.special])
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in style.plain])
     if style.adds_bos:
         bos = (style.bos, tokenizer.token_to_id(style.bos))
         template = processors.TemplateProcessing(
@@ -228,7 +286,7 @@ def train_tokenizer(vocab_size: int, seed: int, style: TokenizerStyle = CHATML["
 def write_tokenizer(
     out: Path, tokenizer: Tokenizer, merges_style: str, processor_class: str | None, style: TokenizerStyle
 ) -> None:
-    """Write tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and the chat template files."""
+    """Write tokenizer.json, vocab.json, merges.txt, tokenizer_config.json and the chat template."""
     data = json.loads(tokenizer.to_str())
     pairs = [m if isinstance(m, list) else m.split(" ") for m in data["model"]["merges"]]
     if merges_style == "strings":  # as in the published files; newer writers store pairs
@@ -240,8 +298,12 @@ def write_tokenizer(
     (out / "merges.txt").write_text(
         "#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in pairs), encoding="utf-8"
     )
-    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    added = {str(tokenizer.token_to_id(token)): {"content": token, **flags} for token in style.special}
+    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+    added = {
+        str(tokenizer.token_to_id(token)): {"content": token, **flags, "special": token in style.special}
+        for token in style.special + style.plain
+    }
+    has_jinja_file = style.template_file.endswith(".jinja")
     write_json(
         out / "tokenizer_config.json",
         {
@@ -249,7 +311,7 @@ def write_tokenizer(
             "added_tokens_decoder": added,
             "additional_special_tokens": list(style.special[1:]),
             "bos_token": style.bos if style.adds_bos else None,
-            "chat_template": style.template,
+            **({} if has_jinja_file else {"chat_template": style.template}),
             "clean_up_tokenization_spaces": False,
             "eos_token": style.end,
             "errors": "replace",
@@ -262,5 +324,8 @@ def write_tokenizer(
             "unk_token": None,
         },
     )
-    write_json(out / "chat_template.json", {"chat_template": style.template})
+    if has_jinja_file:
+        (out / style.template_file).write_text(style.template, encoding="utf-8")
+    else:
+        write_json(out / style.template_file, {"chat_template": style.template})
 

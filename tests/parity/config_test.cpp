@@ -84,6 +84,10 @@ std::vector<std::string> names(const model::Model& model) {
   return out;
 }
 
+std::string rendered(const model::Model& model) {
+  return model.render({{"user", "hi", 0}}, true);
+}
+
 TEST(FamilyConfig, TheNestedFormDeclaresTheSameModel) {
   const EditedDirectory flat;
   const std::vector<std::string> expected = names(*flat.open());
@@ -191,11 +195,80 @@ TEST(FamilyConfig, PixelLimitsMayStandUnderSize) {
   EXPECT_LE(prompt.images.at(0).processed_width * prompt.images[0].processed_height, 56 * 56);
 }
 
-// ---- families of text -------------------------------------------------------------------------------------
+// ---- GLM-4.1V -----------------------------------------------------------------------------------------------
 
-std::string rendered(const model::Model& model) {
-  return model.render({{"user", "hi", 0}}, true);
+TEST(Glm4vConfig, RotaryKeysMayStandInRopeParameters) {
+  const EditedDirectory directory("glm4v");
+  const std::vector<std::string> expected = names(*directory.open());
+  directory.edit("config.json", [](json& config) {
+    json& text = config["text_config"];
+    text["rope_parameters"] = text["rope_scaling"];
+    text["rope_parameters"]["rope_theta"] = text["rope_theta"];
+    text["rope_parameters"]["partial_rotary_factor"] = text["partial_rotary_factor"];
+    for (const char* key : {"rope_scaling", "rope_theta", "partial_rotary_factor"}) text.erase(key);
+  });
+  EXPECT_EQ(names(*directory.open()), expected);
 }
+
+TEST(Glm4vConfig, SectionsMustFitTheRotatingPartOfAHead) {
+  const auto factor = [](const json& value) {
+    return failure_of(
+        "config.json", [&](json& config) { config["text_config"]["partial_rotary_factor"] = value; },
+        "glm4v");
+  };
+  expect_mentions(factor(1.0), {"mrope_section", "adds up to 4", "8"});
+  expect_mentions(factor(0.2), {"partial_rotary_factor", "3 of a head's 16", "pairs"});
+  expect_mentions(factor(1.5), {"partial_rotary_factor", "at most 1"});
+}
+
+TEST(Glm4vConfig, GateAndUpAreOneSiteAndTheMergerIsTheProjector) {
+  const auto model = EditedDirectory("glm4v").open();
+  std::vector<std::string> projector;
+  std::size_t gate_up = 0;
+  for (const model::Site& site : model->sites()) {
+    gate_up += site.name.ends_with("mlp.gate_up_proj") ? 1 : 0;
+    if (site.component == GRAFT_COMPONENT_PROJECTOR) projector.push_back(site.name);
+  }
+  EXPECT_EQ(gate_up, model->attention_layers());
+  const std::string merger = "model.visual.merger.";
+  EXPECT_EQ(projector, (std::vector<std::string>{merger + "proj", merger + "gate_proj", merger + "up_proj",
+                                                 merger + "down_proj"}));
+  std::size_t downsample = 0;
+  for (const model::Param& param : model->params()) {
+    const bool is_projector = param.component == GRAFT_COMPONENT_PROJECTOR;
+    if (is_projector && param.name.starts_with("model.visual.downsample.")) ++downsample;
+  }
+  EXPECT_EQ(downsample, 2u);  // weight and bias
+}
+
+TEST(Glm4vConfig, OnlyTheTemplateOfGlm41vIsTaken) {
+  const EditedDirectory directory("glm4v");
+  const auto with_template = [&](const json& text) {
+    directory.edit("tokenizer_config.json", [&](json& config) { config["chat_template"] = text; });
+    return rendered(*directory.open());
+  };
+  const std::string markers =
+      "[gMASK]<sop>{{ '<|user|>' }}<|begin_of_image|><|image|><|end_of_image|><|assistant|>\n";
+  const std::string expected = "[gMASK]<sop><|user|>\nhi<|assistant|>\n";
+  EXPECT_EQ(with_template(nullptr), expected);
+  EXPECT_EQ(with_template(markers), expected);
+  // GLM-4.5V's, which rewrites reasoning, and Qwen's.
+  for (const std::string& other : {markers + "{{ '<think></think>' }}", std::string("<|im_start|>")}) {
+    const std::string message =
+        test::message_of<support::UserError>([&] { static_cast<void>(with_template(other)); });
+    expect_mentions(message, {"chat template", "GLM-4.1V"});
+  }
+}
+
+TEST(Glm4vConfig, AnotherRoleIsRefused) {
+  const auto model = EditedDirectory("glm4v").open();
+  const std::string message = test::message_of<support::UserError>([&] {
+    static_cast<void>(model->render({{"observation", "hi", 0}}, true));
+  });
+  expect_mentions(message, {"observation", "system, user or assistant"});
+}
+
+// ---- families of text -------------------------------------------------------------------------------------
 
 TEST(TextFamilyConfig, RopeScalingsThatAreNotOfferedAreRefusedByName) {
   for (const char* type : {"linear", "dynamic", "yarn", "longrope"}) {

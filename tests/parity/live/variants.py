@@ -39,6 +39,8 @@ VARIANTS = {
     "qwen2_vl_v5": ["--family", "qwen2_vl", "--layout", "v5", "--tie", "no"],
     "qwen3_vl": ["--family", "qwen3_vl"],
     "qwen3_vl_v5": ["--family", "qwen3_vl", "--layout", "v5", "--shards", "2"],
+    "glm4v": ["--family", "glm4v", "--dtype", "bfloat16"],
+    "glm4v_v5": ["--family", "glm4v", "--layout", "v5", "--shards", "2", "--merges", "pairs"],
 }
 
 #: Largest difference of a log-probability.

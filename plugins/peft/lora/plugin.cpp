@@ -72,12 +72,18 @@ struct Lora : graft::Peft {
     return dora_place() + (settings_.use_dora ? 2 : 0);
   }  // A₀, B₀
 
-  // A and B with the frozen part, if there is one: [A; A₀] and [B, −B₀].
+  // A and Bᵀ with the frozen part, if there is one.
+  struct Factors {
+    Tensor a;  // [A; A₀], [r, in]
+    Tensor
+        up;  // [Bᵀ; −B₀ᵀ], [r, out]: contiguous, since with a transposed view autograd forms the gradient of B by a product
+             // that takes ten times as long (2048 × 1200 × 8 with MKL: 5.0 ms instead of 0.5)
+  };
   template <typename Values>
-  [[nodiscard]] lora::Factors factors(const Values& values) const {
-    if (!settings_.splits_weight()) return {values.param(kA), values.param(kB)};
+  [[nodiscard]] Factors factors(const Values& values) const {
+    if (!settings_.splits_weight()) return {values.param(kA), ops::contiguous(ops::t(values.param(kB)))};
     return {ops::cat({values.param(kA), values.param(split_place())}, 0),
-            ops::cat({values.param(kB), ops::neg(values.param(split_place() + 1))}, 1)};
+            ops::cat({ops::t(values.param(kB)), ops::neg(ops::t(values.param(split_place() + 1)))}, 0)};
   }
 
   [[nodiscard]] Tensor update(const graft::LinearCall& call, const Tensor& base, const Tensor& x,
@@ -177,11 +183,11 @@ Tensor Lora::update(const graft::LinearCall& call, const Tensor& base, const Ten
     const Tensor all = in_dtype(call.x(), x.dtype());
     const Tensor frozen = ops::linear(all, call.param(split_place()));
     y = addmm(in_dtype(base, frozen.dtype()), frozen, ops::t(call.param(split_place() + 1)), -scale);
-    y = addmm(y, ops::linear(x, call.param(kA)), ops::t(call.param(kB)), scale);
+    y = addmm(y, ops::linear(x, call.param(kA)), ops::contiguous(ops::t(call.param(kB))), scale);
   } else {
-    const lora::Factors ab = factors(call);
+    const Factors ab = factors(call);
     const Tensor down = ops::linear(x, ab.a);  // [T, r]
-    y = addmm(in_dtype(base, down.dtype()), down, ops::t(ab.b), scale);
+    y = addmm(in_dtype(base, down.dtype()), down, ab.up, scale);
   }
   if (settings_.lora_bias) y = ops::add_scaled(y, in_dtype(call.param(bias_place()), y.dtype()), scale);
   return y;
@@ -195,12 +201,13 @@ Tensor Lora::with_magnitude(const graft::LinearCall& call, const Tensor& base, c
   Tensor norm;
   {
     const graft::GradMode no_grad(false);
-    const lora::Factors ab = factors(call);
+    const Factors ab = factors(call);
+    const Tensor b = ops::t(ab.up);  // [out, r]
     const Tensor weight = call.weight();
     const Tensor cross = ops::linear(weight, in_dtype(ab.a, weight.dtype()));  // [out, r]
-    const Tensor gram = ops::matmul(ab.b, ops::matmul(ab.a, ops::t(ab.a)));
-    const Tensor inner = in_dtype(cross, ab.b.dtype()) * (2.0 * scale) + gram * (scale * scale);
-    norm = ops::sqrt(call.param(dora_place() + 1) + row_sums(inner * ab.b));
+    const Tensor gram = ops::matmul(b, ops::matmul(ab.a, ops::t(ab.a)));
+    const Tensor inner = in_dtype(cross, b.dtype()) * (2.0 * scale) + gram * (scale * scale);
+    norm = ops::sqrt(call.param(dora_place() + 1) + row_sums(inner * b));
   }
   const Tensor factor = in_dtype(call.param(dora_place()) / norm, updated.dtype());  // [out]
   const Tensor bias = call.bias();
@@ -217,9 +224,9 @@ Tensor Lora::with_magnitude(const graft::LinearCall& call, const Tensor& base, c
 
 graft::Merged Lora::merge(const graft::SiteValues& values) {
   const double scale = settings_.scale(values.site());
-  const lora::Factors ab = factors(values);
+  const Factors ab = factors(values);
   graft::Merged merged;
-  merged.weight = addmm(values.weight(), ab.b, ab.a, scale);
+  merged.weight = addmm(values.weight(), ops::t(ab.up), ab.a, scale);
   if (settings_.use_dora) {
     const Tensor norm = ops::sqrt(row_sums(merged.weight * merged.weight));
     merged.weight = merged.weight * ops::unsqueeze(values.param(dora_place()) / norm, 1);
@@ -251,8 +258,9 @@ void Lora::before_update(const graft::ModelValues& model) {
 }
 
 std::vector<std::pair<std::string, Tensor>> Lora::export_tensors(const graft::SiteValues& values) {
-  const lora::Factors ab = factors(values);
-  std::vector<std::pair<std::string, Tensor>> tensors = {{"lora_A.weight", ab.a}, {"lora_B.weight", ab.b}};
+  const Factors ab = factors(values);
+  std::vector<std::pair<std::string, Tensor>> tensors = {{"lora_A.weight", ab.a},
+                                                         {"lora_B.weight", ops::t(ab.up)}};
   if (settings_.lora_bias) tensors.emplace_back("lora_B.bias", values.param(bias_place()));
   if (settings_.use_dora) tensors.emplace_back("lora_magnitude_vector", values.param(dora_place()));
   return tensors;

@@ -49,8 +49,8 @@ std::vector<AdapterTensor> Adapter::stored_tensors() const {
     const model::Site& layer = state_->model.sites()[site->index];
     const at::Tensor bias =
         layer.bias < 0 ? at::Tensor() : state_->model.params()[static_cast<std::size_t>(layer.bias)].tensor;
-    const Float32Site values(*site, plan.hook->shared(),
-                             state_->model.params()[static_cast<std::size_t>(layer.weight)].tensor, bias);
+    const model::Param& weight = state_->model.params()[static_cast<std::size_t>(layer.weight)];
+    const Float32Site values(*site, plan.hook->shared(), weight.dense(at::kFloat), bias);
     auto tensors = state_->strategy.export_tensors(values.raw());
     if (!tensors) break;
     exported.insert(site->index);
@@ -81,7 +81,8 @@ void Adapter::save_merged(const std::filesystem::path& directory) const {
   }
   const auto current = [&](std::int32_t param) {
     const auto found = merged.find(static_cast<std::uint32_t>(param));
-    return found == merged.end() ? model.params()[static_cast<std::size_t>(param)].tensor : found->second;
+    return found == merged.end() ? model.params()[static_cast<std::size_t>(param)].dense(at::kFloat)
+                                 : found->second;
   };
   for (const AdaptedSite* site :
        state_->plan.hook ? state_->plan.hook->adapted() : std::vector<const AdaptedSite*>()) {
@@ -101,7 +102,7 @@ void Adapter::save_merged(const std::filesystem::path& directory) const {
       throw support::UserError(support::cat("the merged ", model.params()[index].name,
                                             " has elements that are not finite; the adapter is damaged"));
     }
-    tensor = tensor.to(model.params()[index].tensor.scalar_type());
+    tensor = tensor.to(model.dtype());
   }
   model.save(directory, merged);
 }

@@ -33,7 +33,7 @@ struct Adapter::State {
 
   [[nodiscard]] ModelView view(Grads grads = Grads::kNone, std::int64_t step = 0,
                                std::int64_t total_steps = 0) const {
-    return {*plan.hook, model.sites(), model.params(), grads, step, total_steps};
+    return {*plan.hook, model.sites(), model.params(), Weights::kNone, grads, step, total_steps};
   }
 
  private:

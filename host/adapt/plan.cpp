@@ -64,12 +64,12 @@ void plan_sites(const Strategy& strategy, const PlanInput& input, Plan& plan) {
 // tensor stays the same object, so whoever holds it sees the change.
 void make_trainable(model::Param& param, const std::string& strategy) {
   if (param.tensor.scalar_type() != at::kFloat) {
-    throw support::UserError(
-        support::cat("peft.strategy=", strategy,
-                     " trains the model's own weights, which needs model.dtype=float32; found ",
-                     model::name_of_dtype(param.tensor.scalar_type()),
-                     ", in which small updates are lost; for speed, model.compute_dtype=bfloat16 computes "
-                     "with float32 weights in bfloat16"));
+    throw support::UserError(support::cat(
+        "peft.strategy=", strategy,
+        " trains the model's own weights, which needs model.dtype=float32 and no model.quantize; found ",
+        param.holds_int8 ? "int8" : model::name_of_dtype(param.tensor.scalar_type()),
+        ", in which small updates are lost; for speed, model.compute_dtype=bfloat16 computes "
+        "with float32 weights in bfloat16"));
   }
   param.tensor.set_data(param.tensor.detach().clone());
   param.tensor.requires_grad_(true);
@@ -77,7 +77,9 @@ void make_trainable(model::Param& param, const std::string& strategy) {
 
 // A float32 copy that is trained in place of the parameter while adapters are on.
 at::Tensor trained_copy(const model::Param& param) {
-  at::Tensor copy = param.tensor.detach().to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+  at::Tensor copy = param.dense(at::kFloat)
+                        .detach()
+                        .to(at::kFloat, /*non_blocking=*/false, /*copy=*/!param.scales.defined());
   return copy.requires_grad_(true);
 }
 
@@ -177,7 +179,7 @@ Plan make_plan(const Strategy& strategy, const PlanInput& input) {
     return plan;
   }
   const at::NoGradGuard no_grad;
-  strategy.initialize(ModelView(*plan.hook, input.sites, input.params).raw());
+  strategy.initialize(ModelView(*plan.hook, input.sites, input.params, Weights::kLent).raw());
   return plan;
 }
 

@@ -21,6 +21,7 @@ namespace {
 struct BaseCall {
   const model::BaseLayer& base;
   std::exception_ptr failure;
+  at::Tensor weight;  // lent until the end of the call
 };
 
 graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_tensor* y,
@@ -35,9 +36,15 @@ graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_
   }
 }
 
-graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
-  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->base.weight);
-  return GRAFT_OK;
+graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error* error) {
+  auto& call = *static_cast<BaseCall*>(table->context);
+  try {
+    if (!call.weight.defined()) call.weight = call.base.weight();
+    *borrowed = model::lend(call.weight);
+    return GRAFT_OK;
+  } catch (...) {
+    return model::report_exception(error, "base weight");
+  }
 }
 
 graft_status base_bias(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
@@ -105,7 +112,7 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x, const m
                                 const model::PassOptions& options) {
   if (!options.adapters_enabled || !covers(site)) return base.forward(x);
   const auto& adapted = *sites_[site];
-  BaseCall base_call{base, nullptr};
+  BaseCall base_call{base, nullptr, {}};
   const graft_base_linear base_table{GRAFT_HDR(graft_base_linear), &base_call, &base_forward, &base_weight,
                                      &base_bias};
   const graft_peft_call call{.hdr = GRAFT_HDR(graft_peft_call),

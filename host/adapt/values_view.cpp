@@ -16,7 +16,7 @@ std::vector<graft_tensor> lend_all(const std::vector<at::Tensor>& tensors) {
 }  // namespace
 
 ModelView::ModelView(const StrategyHook& hook, const std::vector<model::Site>& sites,
-                     const std::vector<model::Param>& params, Grads grads, std::int64_t step,
+                     const std::vector<model::Param>& params, Weights weights, Grads grads, std::int64_t step,
                      std::int64_t total_steps)
     : raw_{} {
   const std::vector<graft_tensor>& shared = handles_.emplace_back(lend_all(hook.shared()));
@@ -25,7 +25,12 @@ ModelView::ModelView(const StrategyHook& hook, const std::vector<model::Site>& s
     graft_peft_values& values = values_.emplace_back();
     values.hdr = GRAFT_HDR(graft_peft_values);
     values.site = &adapted->view;
-    values.weight = model::lend(params[static_cast<std::size_t>(site.weight)].tensor);
+    const model::Param& weight = params[static_cast<std::size_t>(site.weight)];
+    const bool is_wanted = weights == Weights::kLent;
+    if (is_wanted) {
+      values.weight =
+          model::lend(weight.scales.defined() ? kept_.emplace_back(weight.dense(at::kFloat)) : weight.tensor);
+    }
     values.bias = site.bias < 0 ? nullptr : model::lend(params[static_cast<std::size_t>(site.bias)].tensor);
     values.params = adapted->handles.data();
     values.grads = lend_grads(adapted->params, grads);

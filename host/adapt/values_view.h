@@ -12,6 +12,7 @@
 
 namespace graft::adapt {
 
+enum class Weights { kNone, kLent };  // of the base layers
 enum class Grads { kNone, kLent };
 
 // All adapted sites as graft_peft_model, for calls on the control thread. Borrows from the hook and the parameters, both of
@@ -19,8 +20,8 @@ enum class Grads { kNone, kLent };
 class ModelView {
  public:
   ModelView(const StrategyHook& hook, const std::vector<model::Site>& sites,
-            const std::vector<model::Param>& params, Grads grads = Grads::kNone, std::int64_t step = 0,
-            std::int64_t total_steps = 0);
+            const std::vector<model::Param>& params, Weights weights, Grads grads = Grads::kNone,
+            std::int64_t step = 0, std::int64_t total_steps = 0);
   ModelView(const ModelView&) = delete;
   ModelView& operator=(const ModelView&) = delete;
 

@@ -40,6 +40,7 @@ struct ModelConfig {
   nlohmann::json family_params = nlohmann::json::object();
   std::string dtype = "float32";                       // of the stored weights: "float32" or "bfloat16"
   std::optional<std::string> compute_dtype;            // likewise; null: dtype
+  std::optional<std::string> quantize;                 // "int8": weights of frozen linear layers
   std::string init = "pretrained";                     // or "random"
   std::optional<std::int64_t> min_pixels, max_pixels;  // null: preprocessor_config.json's
 };

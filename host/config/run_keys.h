@@ -58,6 +58,12 @@ void describe_keys(RunConfig& c, Visitor& v) {
              "weights or "
              "adapters, float32 gradients and updates.",
          .words = {"float32", "bfloat16"}});
+  v.key(
+      "quantize", c.model.quantize,
+      {.description =
+           "\"int8\" holds the frozen weights of linear layers, the head aside, in eight bits with one scale "
+           "for each output row, and computes with them in dtype; null: in dtype.",
+       .words = {"int8"}});
   v.key("init", c.model.init,
         {.description =
              "\"random\" ignores stored weights and draws them from the seed: training from scratch.",

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/attention.h"
+#include "model/int8_weight.h"
 #include "model/slot_errors.h"
 #include "model/tensor_handle.h"
 #include "plugin/host_services.h"
@@ -62,22 +63,47 @@ void require_output(const void* out) {
 
 // ---- param and linear -------------------------------------------------------------------------------------
 
-// A base parameter, or the strategy's trained copy of it, in the dtype of the model.
-at::Tensor parameter(const Pass& pass, std::uint32_t index) {
-  const at::Tensor& tensor = pass.core->declared.params[index].tensor;
-  const at::Tensor* copy = pass.linear_hook == nullptr || !pass.options.adapters_enabled
-                               ? nullptr
-                               : pass.linear_hook->replacement(index);
-  TouchedTensors::note(copy == nullptr ? tensor : *copy);
-  return copy == nullptr ? tensor : copy->to(tensor.scalar_type());
+// The strategy's trained copy of a base parameter; null: it has none, or adapters are off.
+const at::Tensor* trained_copy(const Pass& pass, std::uint32_t index) {
+  if (pass.linear_hook == nullptr || !pass.options.adapters_enabled) return nullptr;
+  return pass.linear_hook->replacement(index);
 }
 
-struct BaseLinear {
-  at::Tensor weight;
-  at::Tensor bias;  // undefined if the site has none
-  at::Tensor operator()(const at::Tensor& x) const {
-    return at::linear(x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+// A base parameter, or the strategy's trained copy of it, in the dtype of the model.
+at::Tensor parameter(const Pass& pass, std::uint32_t index) {
+  const Param& param = pass.core->declared.params[index];
+  const at::Tensor* copy = trained_copy(pass, index);
+  TouchedTensors::note(copy == nullptr ? param.tensor : *copy);
+  return copy == nullptr ? param.dense(pass.core->dtype) : copy->to(pass.core->dtype);
+}
+
+// The linear layer of a site as the base model has it, trained copies included.
+class BaseLinear {
+ public:
+  BaseLinear(const Pass& pass, const Site& site)
+      : pass_(pass), weight_index_(static_cast<std::uint32_t>(site.weight)) {
+    const Param& param = pass.core->declared.params[weight_index_];
+    if (param.scales.defined() && trained_copy(pass, weight_index_) == nullptr) {
+      int8_ = Int8Weight{param.tensor, param.scales};
+    } else {
+      weight_ = parameter(pass, weight_index_);
+    }
+    if (site.bias >= 0) bias_ = parameter(pass, static_cast<std::uint32_t>(site.bias));
   }
+
+  at::Tensor operator()(const at::Tensor& x) const {
+    if (int8_) return int8_linear(x, *int8_, bias_);
+    return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  }
+  [[nodiscard]] at::Tensor weight() const { return int8_ ? from_int8(*int8_, pass_.core->dtype) : weight_; }
+  [[nodiscard]] const at::Tensor& bias() const { return bias_; }
+
+ private:
+  const Pass& pass_;
+  std::uint32_t weight_index_;
+  std::optional<Int8Weight> int8_;
+  at::Tensor weight_;
+  at::Tensor bias_;  // undefined if the site has none
 };
 
 graft_status exec_param(const graft_exec* exec, std::uint32_t index, graft_tensor* borrowed,
@@ -217,9 +243,7 @@ std::shared_ptr<const Pass> make_pass(std::shared_ptr<const ModelCore> core, con
 
 at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor& x) {
   const Site& site = element(pass.core->declared.sites, index, "site");
-  const BaseLinear base{
-      parameter(pass, static_cast<std::uint32_t>(site.weight)),
-      site.bias < 0 ? at::Tensor() : parameter(pass, static_cast<std::uint32_t>(site.bias))};
+  const BaseLinear base(pass, site);
   if (x.dim() == 0 || x.size(-1) != site.in_features) {
     throw std::invalid_argument(cat("site ", site.name, ": x has ", x.dim() == 0 ? 1 : x.size(-1),
                                     " columns, expected ", site.in_features));
@@ -227,7 +251,8 @@ at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor&
   LinearHook* const hook = pass.linear_hook.get();
   if (hook == nullptr || !pass.options.adapters_enabled || !hook->covers(index)) return base(x);
   for (const at::Tensor& tensor : hook->trained_tensors(index)) TouchedTensors::note(tensor);
-  const BaseLayer layer{[&base](const at::Tensor& in) { return base(in); }, base.weight, base.bias};
+  const BaseLayer layer{[&base](const at::Tensor& in) { return base(in); }, [&base] { return base.weight(); },
+                        base.bias()};
   return hook->linear(index, x, layer, pass.options);
 }
 

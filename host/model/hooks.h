@@ -20,7 +20,7 @@ struct PassOptions {
 // The base layer of a site, for the time of a call.
 struct BaseLayer {
   std::function<at::Tensor(const at::Tensor&)> forward;  // of a given input
-  at::Tensor weight;                                     // [out, in]
+  std::function<at::Tensor()> weight;                    // [out, in]
   at::Tensor bias;                                       // [out], undefined if there is none
 };
 

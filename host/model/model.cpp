@@ -8,6 +8,7 @@
 
 #include "model/core.h"
 #include "model/exec.h"
+#include "model/int8_weight.h"
 #include "model/pixels.h"
 #include "model/tensor_handle.h"
 #include "model/tensor_services.h"
@@ -75,7 +76,22 @@ std::string stored_config(const std::string& config, at::ScalarType dtype, bool 
   return changed ? object.dump(2) + "\n" : config;
 }
 
+// Linear layers' weights that nothing else uses; the head stays exact, as logits depend on it directly.
+void choose_int8(Declarations& declared) {
+  for (const Site& site : declared.sites) {
+    Param& weight = declared.params[static_cast<std::size_t>(site.weight)];
+    weight.holds_int8 = site.component != GRAFT_COMPONENT_HEAD && weight.tied_to < 0;
+  }
+  for (const Param& param : declared.params) {
+    if (param.tied_to >= 0) declared.params[static_cast<std::size_t>(param.tied_to)].holds_int8 = false;
+  }
+}
+
 }  // namespace
+
+at::Tensor Param::dense(at::ScalarType dtype) const {
+  return scales.defined() ? from_int8({tensor, scales}, dtype) : tensor.to(dtype);
+}
 
 Model::Model(std::shared_ptr<ModelCore> core) : core_(std::move(core)) {}
 Model::~Model() = default;
@@ -89,6 +105,7 @@ std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions
   text::Tokenizer tokenizer = text::Tokenizer::load(directory.path / "tokenizer.json");
   auto family = Family::open(registry, options, directory, tokenizer);
   Declarations declared = family->describe();
+  if (options.as_int8) choose_int8(declared);
   std::vector<std::string> names = options.random_init
                                        ? random_weights(options.seed, dtype, declared.random, declared.params)
                                        : load_weights(directory.path, dtype, declared.params);
@@ -238,6 +255,9 @@ void Model::save(const std::filesystem::path& target,
                  const std::map<std::uint32_t, at::Tensor>& instead) const {
   std::vector<Param> stored = params();
   std::vector<std::string> names = core_->file_names;
+  for (Param& param : stored) {
+    if (param.scales.defined()) param.tensor = param.dense(dtype());
+  }
   for (const auto& [index, tensor] : instead) stored.at(index).tensor = tensor;
   bool is_untied = false;
   for (std::size_t i = 0; i < stored.size(); ++i) {

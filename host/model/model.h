@@ -21,7 +21,7 @@
 
 namespace graft::model {
 
-// A base parameter as declared by the family. `tensor` is the one to compute with.
+// A base parameter as declared by the family. `tensor` is the one to compute with, unless it is held in eight bits.
 struct Param {
   std::string name;  // canonical module path
   std::vector<std::string> aliases;
@@ -29,6 +29,11 @@ struct Param {
   std::int32_t component;  // GRAFT_COMPONENT_*
   std::int32_t tied_to;    // index, -1 if stored by itself
   at::Tensor tensor;
+  bool holds_int8 = false;  // tensor is int8, see model/int8_weight.h
+  at::Tensor scales{};      // then
+
+  // The values in a floating-point dtype: the tensor itself where it has that dtype.
+  [[nodiscard]] at::Tensor dense(at::ScalarType dtype) const;
 };
 
 struct Site {
@@ -90,7 +95,9 @@ struct OpenOptions {
   std::string dtype =
       "float32";  // or "bfloat16", "float16": weights are converted to it; "auto": that of the files
   std::string compute_dtype;  // "bfloat16": autocast, see model/autocast.h; "" or the same as dtype: none
-  bool random_init = false;   // do not read weights: seeded random ones of the configured shape
+  bool as_int8 =
+      false;  // hold the weights of linear layers, the head aside, in eight bits: frozen, see model/int8_weight.h
+  bool random_init = false;  // do not read weights: seeded random ones of the configured shape
   std::uint64_t seed = 0;
   std::optional<std::int64_t> min_pixels;  // override preprocessor_config.json
   std::optional<std::int64_t> max_pixels;

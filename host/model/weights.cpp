@@ -11,7 +11,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
+#include "model/int8_weight.h"
 #include "model/safetensors.h"
 #include "model/safetensors_dtypes.h"
 #include "support/error.h"
@@ -130,6 +132,13 @@ void share_tied(std::vector<Param>& params) {
   }
 }
 
+void hold_int8(Param& param) {
+  if (!param.holds_int8) return;
+  Int8Weight weight = to_int8(param.tensor);
+  param.tensor = std::move(weight.values);
+  param.scales = std::move(weight.scales);
+}
+
 at::Tensor normal_tensor(const Param& param, double std, std::uint64_t seed) {
   support::KeyedRandom random(seed, {support::hash_string("model.init"), support::hash_string(param.name)});
   at::Tensor tensor = at::empty(param.sizes, at::TensorOptions().dtype(at::kFloat));
@@ -173,6 +182,7 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
     if (params[i].tied_to >= 0) continue;
     params[i].tensor = at::empty(params[i].sizes, at::TensorOptions().dtype(dtype));
     files.copy_to(matching.names()[i], params[i].tensor);
+    hold_int8(params[i]);
   }
   share_tied(params);
   return matching.names();
@@ -187,6 +197,7 @@ std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype
       continue;
     }
     params[i].tensor = random_tensor(params[i], random[i], seed).to(dtype);
+    hold_int8(params[i]);
     names.push_back(params[i].aliases.empty() ? params[i].name : params[i].aliases.front());
   }
   share_tied(params);

@@ -51,6 +51,7 @@ std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const confi
   options.family_params = config.model.family_params.dump();
   options.dtype = config.model.dtype;
   options.compute_dtype = config.model.compute_dtype.value_or("");
+  options.as_int8 = config.model.quantize == "int8";
   options.random_init = config.model.init == "random";
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.min_pixels = config.model.min_pixels;

@@ -57,7 +57,8 @@ class Layer {
     return at::linear(x, weight.to(x.dtype()), bias.to(x.dtype()));
   }
   at::Tensor operator()(const at::Tensor& x, const model::PassOptions& options = {}) {
-    return hook->linear(0, x, {[&](const at::Tensor& input) { return base(input); }, weight, bias}, options);
+    return hook->linear(
+        0, x, {[&](const at::Tensor& input) { return base(input); }, [&] { return weight; }, bias}, options);
   }
   // s B A x
   [[nodiscard]] at::Tensor update(const at::Tensor& x, double scale) const {
@@ -196,7 +197,7 @@ TEST(Lora, ExceptionsOfTheBaseLayerPassThroughThePlugin) {
   const auto call = [&] {
     const model::BaseLayer base{
         [](const at::Tensor&) -> at::Tensor { throw support::Interrupted("stopped by a signal"); },
-        layer.weight, layer.bias};
+        [&] { return layer.weight; }, layer.bias};
     return layer.hook->linear(0, at::randn({2, 6}), base, {});
   };
   EXPECT_THROW(call(), support::Interrupted);

@@ -39,7 +39,8 @@ at::Tensor apply(const Strategy& strategy, const at::Tensor& x) {
   for (const auto& plan : strategy.plan_site({&model.sites[0], {}}))
     params.push_back(make_param(plan, plan.name, 0, weight));
   hook.adapt_site(0, {}, params);
-  return hook.linear(0, x, {[&](const at::Tensor& in) { return at::linear(in, weight); }, weight, {}}, {});
+  return hook.linear(
+      0, x, {[&](const at::Tensor& in) { return at::linear(in, weight); }, [&] { return weight; }, {}}, {});
 }
 
 std::string error_of(const std::function<void()>& body) {

@@ -189,7 +189,7 @@ class ProductHook : public LinearHook {
   explicit ProductHook(std::uint32_t site) : site_(site) {}
   bool covers(std::uint32_t site) const override { return site == site_; }
   at::Tensor linear(std::uint32_t, const at::Tensor& x, const BaseLayer& base, const PassOptions&) override {
-    return Product::apply(x.detach().requires_grad_(), base.weight);
+    return Product::apply(x.detach().requires_grad_(), base.weight());
   }
   std::vector<at::Tensor> trained_tensors(std::uint32_t) const override { return {}; }
 

@@ -72,8 +72,9 @@ typedef struct graft_peft_param {
 typedef struct graft_peft_values {
   graft_hdr hdr;
   const graft_site *site;
-  graft_tensor weight;        /* of the base layer, [out_features, in_features] */
-  graft_tensor bias;          /* [out_features], NULL if it has none */
+  graft_tensor weight; /* of the base layer, [out_features, in_features]; NULL where it is not needed: in
+                               * regularize, before_update, after_update and export_config */
+  graft_tensor bias;   /* [out_features], NULL if it has none */
   const graft_tensor *params; /* in the order of plan_site */
   const graft_tensor
       *grads; /* of params, each NULL if it has none; NULL outside of before_update and after_update */

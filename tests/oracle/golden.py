@@ -9,6 +9,7 @@ import random
 from pathlib import Path
 
 import torch
+from bf16_error import measure
 from inputs import QUESTION_TEMPLATE, TOKENIZER_CASES, answer_text, draw_scene, question_messages
 from families import Family
 from safetensors.torch import save_file
@@ -86,6 +87,7 @@ class Golden:
     COMPACT_ROWS = 48
 
     def __init__(self, out: Path, seed: int, family: Family, compact: bool) -> None:
+        self.directory = out
         self.folder = out / "golden"
         self.folder.mkdir(exist_ok=True)
         self.seed = seed
@@ -256,6 +258,7 @@ class Golden:
         ]
         text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         inputs = self.processor(text=[text], images=[self.image, self.other], return_tensors="pt")
+        self.two_images = inputs
         self.notes["two_images"] = {"messages": messages, "rendered": text}
         self.tensors["two_images.input_ids"] = inputs["input_ids"]
         self.tensors["two_images.position_ids"] = self.positions(inputs)[0]
@@ -414,5 +417,6 @@ def write_golden(out: Path, seed: int, family: Family, compact: bool) -> dict:
     golden.add_full_gradients()
     golden.add_lora()
     golden.add_grpo()
+    golden.notes["bf16_error"] = measure(golden)
     golden.write()
     return golden.notes

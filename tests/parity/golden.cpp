@@ -40,9 +40,12 @@ at::Tensor Fixture::golden(std::string_view name) const {
   return file_->read(name);
 }
 
-std::unique_ptr<model::Model> Fixture::open() const {
+std::unique_ptr<model::Model> Fixture::open(const std::string& dtype,
+                                            const std::string& compute_dtype) const {
   model::OpenOptions options;
   options.directory = directory_;
+  options.dtype = dtype;
+  options.compute_dtype = compute_dtype;
   return model::Model::open(tiny_registry(), options);
 }
 

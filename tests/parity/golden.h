@@ -33,8 +33,9 @@ class Fixture {
   [[nodiscard]] const nlohmann::json& notes() const { return notes_; }
   [[nodiscard]] bool has_images() const { return notes_.at("images"); }
 
-  // A fresh model in float32.
-  [[nodiscard]] std::unique_ptr<model::Model> open() const;
+  // A fresh model, in float32 unless told otherwise. `compute_dtype` "bfloat16": mixed precision.
+  [[nodiscard]] std::unique_ptr<model::Model> open(const std::string& dtype = "float32",
+                                                   const std::string& compute_dtype = "") const;
   // One of the fixture's images: "image" or "image_resize".
   [[nodiscard]] image::Image load(std::string_view name) const;
   // A user's question about one image, or about none if the family takes none, prepared.

@@ -6,7 +6,7 @@
 
 Each variant is written by tests/oracle/make_fixture.py together with its golden values: shards, the nested config of
 transformers 5, merges as pairs, tied embeddings, bfloat16 weights, and `small` with 96 million parameters. Checked are
-token ids, log-probabilities with and without the adapter, and greedy tokens. Exit code 1 if one differs.
+token ids, log-probabilities with and without the adapter and in bfloat16, and greedy tokens. Exit code 1 if one differs.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ VARIANTS = {
 
 #: Largest difference of a log-probability.
 TOLERANCE = 2e-4
-#: The same for arithmetic in bfloat16, against values computed in float32.
-TOLERANCE_BFLOAT16 = 0.1
+#: Largest error of a log-probability in bfloat16, as a multiple of transformers' own.
+FACTOR_BFLOAT16 = 2.0
 
 
 class Checker:
@@ -88,12 +88,29 @@ class Checker:
         return row
 
     def check_logprobs(self, golden: str, tolerance: float, *arguments: str) -> None:
-        """Log-probabilities of the golden completion."""
-        (row,) = self.run(["logprobs", "--model", str(self.model), *arguments], [self.completion_row()])
-        same_ids = row["token_ids"] == self.tensors["completion_ids"].tolist()
-        difference = (torch.tensor(row["logprobs"]) - self.tensors[golden]).abs().max().item()
+        """Log-probabilities of the golden completion: the largest difference."""
+        error, same_ids = self.logprob_error(golden, *arguments)
+        difference = error.abs().max().item()
         what = " ".join(["log-probabilities", *(a for a in arguments if not Path(a).is_absolute())])
         self.report(what, same_ids and difference <= tolerance, f"largest difference {difference:.2e}")
+
+    def check_bfloat16(self, *arguments: str) -> None:
+        """Log-probabilities in bfloat16: the error against float32, in units of transformers' own."""
+        error, same_ids = self.logprob_error("logprobs", *arguments)
+        theirs = self.notes["bf16_error"]["logprobs"].values()
+        rms = error.pow(2).mean().sqrt().item() / min(kind["rms"] for kind in theirs)
+        largest = error.abs().max().item() / min(kind["max"] for kind in theirs)
+        self.report(
+            " ".join(["log-probabilities", *arguments]),
+            same_ids and max(rms, largest) <= FACTOR_BFLOAT16,
+            f"{rms:.2f} of transformers' own root-mean-square error, {largest:.2f} of its largest one",
+        )
+
+    def logprob_error(self, golden: str, *arguments: str) -> tuple[torch.Tensor, bool]:
+        """Differences of the golden completion's log-probabilities, and whether its token ids are equal."""
+        (row,) = self.run(["logprobs", "--model", str(self.model), *arguments], [self.completion_row()])
+        same_ids = row["token_ids"] == self.tensors["completion_ids"].tolist()
+        return torch.tensor(row["logprobs"]) - self.tensors[golden], same_ids
 
     def check_greedy(self) -> None:
         """Greedy tokens up to a stop token."""
@@ -128,8 +145,7 @@ def check_variant(graft: Path, model: Path) -> int:
     checker.check_logprobs("logprobs", TOLERANCE)
     checker.check_logprobs("lora.logprobs", TOLERANCE, "--adapter", str(model / "golden/adapter"))
     checker.check_greedy()
-    if model.name == "bfloat16":
-        checker.check_logprobs("logprobs", TOLERANCE_BFLOAT16, "--dtype", "bfloat16")
+    checker.check_bfloat16("--dtype", "bfloat16")
     return checker.failures
 
 

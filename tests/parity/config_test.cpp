@@ -157,8 +157,8 @@ TEST(FamilyConfig, AWrongTypeIsNamed) {
 TEST(FamilyConfig, WhatTheFamilyDoesNotOfferIsRefused) {
   expect_mentions(failure_of("config.json", [](json& config) { config["hidden_act"] = "gelu"; }),
                   {"hidden_act", "gelu", "silu"});
-  expect_mentions(failure_of("config.json", [](json& config) { config["rope_scaling"]["type"] = "yarn"; }),
-                  {"rope_type", "yarn"});
+  expect_mentions(failure_of("config.json", [](json& config) { config["rope_scaling"]["type"] = "dynamic"; }),
+                  {"rope_type", "dynamic"});
   expect_mentions(failure_of("config.json", [](json& config) { config["use_sliding_window"] = true; }),
                   {"use_sliding_window"});
 }
@@ -271,11 +271,29 @@ TEST(Glm4vConfig, AnotherRoleIsRefused) {
 // ---- families of text -------------------------------------------------------------------------------------
 
 TEST(TextFamilyConfig, RopeScalingsThatAreNotOfferedAreRefusedByName) {
-  for (const char* type : {"linear", "dynamic", "yarn", "longrope"}) {
+  const auto refused = [](const char* type, std::initializer_list<const char*> words) {
     const auto change = [&](json& config) { config["rope_scaling"] = {{"type", type}, {"factor", 2.0}}; };
-    for (const char* family : {"qwen2", "qwen3", "llama"})
-      expect_mentions(failure_of("config.json", change, family), {"rope_type", type, "llama3"});
-  }
+    for (const char* family : {"qwen2", "qwen3", "llama"}) {
+      const std::string message = failure_of("config.json", change, family);
+      expect_mentions(message, {"config.json: rope_scaling: rope_type", type});
+      expect_mentions(message, words);
+    }
+  };
+  refused("dynamic", {"longest sequence of a batch", "max_position_embeddings", "\"default\"", "\"yarn\""});
+  refused("longrope", {"longest sequence of a batch", "\"yarn\""});
+  refused("ntk", {"linear", "llama3", "yarn"});
+}
+
+TEST(TextFamilyConfig, RopeScalingsThatDoNotFitAreNamed) {
+  const auto message = [](const json& scaling) {
+    return failure_of(
+        "config.json", [&](json& config) { config["rope_scaling"] = scaling; }, "qwen2");
+  };
+  expect_mentions(message({{"rope_type", "linear"}}), {"rope_scaling", "factor", "missing"});
+  expect_mentions(message({{"rope_type", "yarn"}, {"factor", 0.5}}), {"factor", "less than 1"});
+  expect_mentions(message({{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", 1.0}, {"beta_slow", 4.0}}),
+                  {"beta_fast", "less than beta_slow"});
+  expect_mentions(message({{"rope_type", "yarn"}, {"factor", 2.0}, {"truncate", 1}}), {"truncate"});
   expect_mentions(
       failure_of(
           "config.json", [](json& config) { config["rope_scaling"].erase("low_freq_factor"); }, "llama"),

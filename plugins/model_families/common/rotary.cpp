@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/rotary.h"
 
-#include <cmath>
 #include <numeric>
 
 namespace families {
@@ -36,15 +35,17 @@ void read_partial_factor(const Section& text, const std::optional<Section>& sect
                    " values rotate, expected pairs");
 }
 
-void read_llama3(const Section& section, RopeConfig& out) {
-  out.is_llama3 = true;
-  out.factor = section.number("factor");
-  out.low_freq_factor = section.number("low_freq_factor");
-  out.high_freq_factor = section.number("high_freq_factor");
-  out.original_context = section.number("original_max_position_embeddings");
-  section.require(out.factor >= 1.0, "factor", "is less than 1");
-  section.require(out.low_freq_factor > 0.0 && out.high_freq_factor > out.low_freq_factor, "high_freq_factor",
-                  "is not larger than low_freq_factor");
+Tensor reciprocal(const Tensor& x) {
+  static const graft::Op op("aten::reciprocal");
+  return op({x});
+}
+
+// base^(2i / size), float32.
+Tensor rotary_periods(double base, std::int64_t size) {
+  static const graft::Op arange("aten::arange", "start_step");
+  static const graft::Op power("aten::pow", "Scalar");
+  const Tensor steps = arange({0, size, 2, graft::DType::kFloat32});
+  return power({base, ops::div(steps, static_cast<double>(size))});
 }
 
 }  // namespace
@@ -53,27 +54,21 @@ RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64
   RopeConfig out = defaults;
   const bool is_multimodal = !defaults.mrope_section.empty();
   out.theta = text.number("rope_theta", out.theta);
-  std::optional<Section> section = text.child("rope_parameters");
-  if (!section) section = text.child("rope_scaling");
+  std::optional<Section> section =
+      text.child("rope_scaling");  // transformers, too, prefers it where both stand
+  if (!section || section->is_empty()) section = text.child("rope_parameters");
   if (section) {
     out.theta = section->number("rope_theta", out.theta);
-    const std::string type = section->string("rope_type", section->string("type", "default"));
+    std::string type = section->string("rope_type", section->string("type", "default"));
     if (is_multimodal) {
       out.mrope_section = section->integers("mrope_section", out.mrope_section);
       section->require(section->boolean("mrope_interleaved", out.mrope_interleaved) == out.mrope_interleaved,
                        "mrope_interleaved",
                        out.mrope_interleaved ? "is false; this family interleaves"
                                              : "is true; this family does not interleave");
-      section->require(type == "mrope" || type == "default", "rope_type",
-                       "is \"" + type + "\"; this family offers \"mrope\" (also written \"default\") only");
-    } else if (type == "llama3") {
-      read_llama3(*section, out);
-    } else {
-      section->require(type == "default", "rope_type",
-                       "is \"" + type +
-                           "\"; \"default\" and \"llama3\" are offered, so positions beyond the "
-                           "context that the model was trained with are not");
+      if (type == "mrope") type = "default";
     }
+    out.scaling = read_rope_scaling(text, *section, type);
     section->require(out.reads_partial_factor || section->number("partial_rotary_factor", 1.0) == 1.0,
                      "partial_rotary_factor",
                      "is not 1; this family's heads that rotate in part are not offered");
@@ -84,27 +79,14 @@ RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64
 }
 
 Tensor rotary_frequencies(double base, std::int64_t size) {
-  static const graft::Op arange("aten::arange", "start_step");
-  static const graft::Op power("aten::pow", "Scalar");
-  static const graft::Op reciprocal("aten::reciprocal");
-  const Tensor steps = arange({0, size, 2, graft::DType::kFloat32});
-  return reciprocal({power({base, ops::div(steps, static_cast<double>(size))})});
+  return reciprocal(rotary_periods(base, size));
 }
 
-// Llama 3.1 (transformers' _compute_llama3_parameters): wavelengths above original_context / low_freq_factor are stretched by
-// `factor`, those below original_context / high_freq_factor stay, and between them the two are mixed.
 Tensor rotary_frequencies(const RopeConfig& rope, std::int64_t head_dim) {
-  Tensor frequencies = rotary_frequencies(rope.theta, rope.rotary_dim(head_dim));
-  if (!rope.is_llama3) return frequencies;
-  constexpr double kTurn = 6.283185307179586;
-  auto* const values = frequencies.data<float>();
-  for (std::int64_t i = 0; i < rope.rotary_dim(head_dim) / 2; ++i) {
-    const double frequency = static_cast<double>(values[i]);
-    const double turns = rope.original_context * frequency / kTurn;  // within the original context
-    const double mix = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-    const double kept = std::fmin(1.0, std::fmax(0.0, mix));
-    values[i] = static_cast<float>((1.0 - kept) * frequency / rope.factor + kept * frequency);
-  }
+  const std::int64_t size = rope.rotary_dim(head_dim);
+  const Tensor periods = rotary_periods(rope.theta, size);
+  Tensor frequencies = reciprocal(periods);
+  scale_frequencies(rope.scaling, rope.theta, size, periods.data<float>(), frequencies.data<float>());
   return frequencies;
 }
 
@@ -125,9 +107,9 @@ Tensor mrope_rows(const RopeConfig& rope) {
   return Tensor::from(rows);
 }
 
-Rotation rotation_of(const Tensor& angles, graft::DType dtype, bool pairs_neighbours) {
-  const Tensor cos = ops::to(ops::cos(angles), dtype);
-  const Tensor sin = ops::to(ops::sin(angles), dtype);
+Rotation rotation_of(const Tensor& angles, graft::DType dtype, double scale, bool pairs_neighbours) {
+  const auto finish = [&](const Tensor& x) { return ops::to(scale == 1.0 ? x : ops::mul(x, scale), dtype); };
+  const Tensor cos = finish(ops::cos(angles)), sin = finish(ops::sin(angles));
   const auto paired = [&](const Tensor& first, const Tensor& second) {  // [T, 1, r]
     const Tensor both =
         pairs_neighbours ? ops::flatten(ops::stack({first, second}, 2), 1, 2) : ops::cat({first, second}, 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rotary position embedding (Su et al. 2021, arXiv:2104.09864) in the pairing of GPT-NeoX, where the first half of a head
-// rotates with the second, or in that of the paper, where neighbours rotate together, with the frequency scaling of Llama 3.1
+// rotates with the second, or in that of the paper, where neighbours rotate together, with scaled frequencies for long contexts
 // and the multimodal positions of Qwen2-VL (M-RoPE).
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/rope_scaling.h"
 #include "common/section.h"
 
 namespace families {
@@ -16,12 +17,7 @@ namespace families {
 struct RopeConfig {
   double theta = 10000.0;
 
-  // Llama 3.1: long wavelengths are stretched by `factor`.
-  bool is_llama3 = false;
-  double factor = 1.0;
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 1.0;
-  double original_context = 0.0;  // original_max_position_embeddings
+  RopeScaling scaling;
 
   // M-RoPE: rotary pairs that follow the temporal, height and width position; empty for one-dimensional positions.
   std::vector<std::int64_t> mrope_section;
@@ -38,9 +34,9 @@ struct RopeConfig {
   }
 };
 
-// Reads rope_parameters (transformers 5) or rope_scaling beside rope_theta (published files) of a decoder's section.
-// `defaults` has what the family's files may leave out; with sections in it the family has M-RoPE. Scalings other than
-// "default" and "llama3" are refused by name.
+// Reads rope_scaling beside rope_theta (published files) or rope_parameters (transformers 5) of a decoder's section, with the
+// type under rope_type or type. `defaults` has what the family's files may leave out; with sections in it the family has M-RoPE.
+// Scalings that are not offered are refused by name.
 [[nodiscard]] RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64_t head_dim);
 
 // Cosines and sines to rotate by; one computation serves all layers of a pass.
@@ -57,8 +53,8 @@ struct Rotation {
 // int64 [rotary_dim / 2]: the row of the position ids (0 temporal, 1 height, 2 width) that each rotary pair follows.
 [[nodiscard]] graft::Tensor mrope_rows(const RopeConfig& rope);
 
-// From float32 angles [T, r / 2]; in `dtype`.
-[[nodiscard]] Rotation rotation_of(const graft::Tensor& angles, graft::DType dtype,
+// From float32 angles [T, r / 2]; in `dtype`. Cosines and sines are multiplied by `scale`.
+[[nodiscard]] Rotation rotation_of(const graft::Tensor& angles, graft::DType dtype, double scale = 1.0,
                                    bool pairs_neighbours = false);
 
 // x [T, H, d], its first r values rotated: a pair (a, b) becomes (a cos − b sin, b cos + a sin).

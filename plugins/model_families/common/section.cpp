@@ -41,6 +41,10 @@ Json parse_file(std::string_view text, const std::string& where) {
   }
 }
 
+bool Section::is_empty() const {
+  return json_->is_object() && json_->members().empty();
+}
+
 const Json* Section::find(std::string_view key) const {
   const Json* value = json_->find(key);
   return value != nullptr && !value->is_null() ? value : nullptr;

@@ -23,6 +23,7 @@ class Section {
   Section(const graft::Json& json, std::string where) : json_(&json), where_(std::move(where)) {}
 
   [[nodiscard]] const std::string& where() const { return where_; }
+  [[nodiscard]] bool is_empty() const;  // an object without members
   [[nodiscard]] const graft::Json* find(std::string_view key) const;
   [[nodiscard]] std::optional<Section> child(std::string_view key) const;  // empty if absent
 

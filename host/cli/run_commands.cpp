@@ -68,8 +68,7 @@ void run_eval(std::vector<std::string> args) {
     throw support::UserError(
         "rewards is empty: there is nothing to evaluate with; add --reward_funcs iou format");
   }
-  data::Dataset dataset =
-      train::load_samples(config::eval_files(config.data), config.data, config.eval.samples);
+  data::Dataset dataset = train::load_samples(config::eval_files(config.data), config, config.eval.samples);
   const train::Session session = train::open_inference(config);
   const train::PromptSource prompts(*session.model, config.data, std::move(dataset.samples), 0);
   const train::Evaluation evaluation = train::evaluate(*session.model, *session.rewards, prompts, config);

@@ -51,7 +51,7 @@ struct DataConfig {
   std::string question_template = "{question}";
   std::string answer_template = "{answer}";
   std::optional<std::string> system_prompt;
-  std::string image_position = "interleaved";     // or "first"
+  std::optional<std::string> image_position;  // "interleaved" or "first"; null: as objective.parity has it
   std::optional<std::int64_t> max_prompt_length;  // tokens, image tokens included
   std::optional<std::int64_t> limit;              // samples used of the training data
   bool shuffle = true;
@@ -171,6 +171,11 @@ struct RunConfig {
   OptimizerConfig optimizer;
   TrainConfig train;
   EvalConfig eval;
+
+  // data.image_position is "first": by itself, or because of objective.parity=vlm_r1.
+  [[nodiscard]] bool puts_images_first() const {
+    return data.image_position.value_or(objective.parity == "vlm_r1" ? "first" : "interleaved") == "first";
+  }
 };
 
 // One JSONL file and the directory its image paths are relative to.

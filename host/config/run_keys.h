@@ -102,7 +102,8 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("image_position", c.data.image_position,
         {.description =
              "\"interleaved\": images stand where <image> does in the text; without it, before the text. "
-             "\"first\": always before the text of their turn, and <image> is deleted, as VLM-R1 does.",
+             "\"first\": always before the text of their turn, and <image> is deleted, as VLM-R1 does. "
+             "Null: interleaved; first with objective.parity=vlm_r1.",
          .flag = "image_position",
          .words = {"interleaved", "first"}});
   v.key("max_prompt_length", c.data.max_prompt_length,
@@ -254,11 +255,13 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("mask_truncated_completions", c.objective.mask_truncated_completions,
         {.description = "Completions cut off at the length limit do not enter the loss.",
          .flag = "mask_truncated_completions"});
-  v.key("parity", c.objective.parity,
-        {.description = "Whose loss to equal: trl, or vlm_r1 (full-vocabulary softmax; a completion that "
-                        "ended with a stop token other "
-                        "than the tokenizer's eos is scored with its padding).",
-         .words = {"trl", "vlm_r1"}});
+  v.key(
+      "parity", c.objective.parity,
+      {.description = "Whose loss to equal: trl, or vlm_r1 (full-vocabulary softmax; a completion that "
+                      "ended with a stop token other "
+                      "than the tokenizer's eos is scored with its padding). vlm_r1 also puts images first, "
+                      "unless data.image_position says otherwise.",
+       .words = {"trl", "vlm_r1"}});
 
   v.section("optimizer", "AdamW and its learning rate", kTrain | kSft);
   v.key("learning_rate", c.optimizer.learning_rate,

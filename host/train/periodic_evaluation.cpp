@@ -41,7 +41,7 @@ PeriodicEvaluation::PeriodicEvaluation(const config::RunConfig& config, const Se
     : config_(config), session_(session), command_(command), rule_(config.train) {
   if (config.train.eval_steps == 0) return;
   rule_.require_known(metric_names(session, command));
-  data::Dataset dataset = load_samples(config::eval_files(config.data), config.data, config.eval.samples);
+  data::Dataset dataset = load_samples(config::eval_files(config.data), config, config.eval.samples);
   prompts_ = std::make_unique<PromptSource>(*session.model, config.data, std::move(dataset.samples), 0);
   require_usable_sample(*prompts_);
 }

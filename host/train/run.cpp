@@ -199,8 +199,7 @@ Start start_run(const config::LoadedConfig& given, config::Command command) {
   prepare_process(given.config);
   check_output_dir(given.config);
   Start start;
-  start.dataset =
-      load_samples(config::train_files(given.config.data), given.config.data, given.config.data.limit);
+  start.dataset = load_samples(config::train_files(given.config.data), given.config, given.config.data.limit);
   start.loaded = with_run_length(given, static_cast<std::int64_t>(start.dataset.samples.size()), command);
   return start;
 }

@@ -102,11 +102,11 @@ Session open_inference(const config::RunConfig& config) {
   return session;
 }
 
-data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::DataConfig& options,
+data::Dataset load_samples(const std::vector<config::DataFile>& files, const config::RunConfig& config,
                            std::optional<std::int64_t> limit) {
   const auto position =
-      options.image_position == "first" ? data::ImagePosition::kFirst : data::ImagePosition::kInterleaved;
-  return data::load_samples(files, {options.strict, limit, position});
+      config.puts_images_first() ? data::ImagePosition::kFirst : data::ImagePosition::kInterleaved;
+  return data::load_samples(files, {config.data.strict, limit, position});
 }
 
 }  // namespace graft::train

@@ -40,9 +40,8 @@ void apply_checkpoint_policy(Session& session, const config::RunConfig& config, 
 // For inference: the model, and the adapter at peft.adapter if there is one. Rewards too, if any are configured.
 [[nodiscard]] Session open_inference(const config::RunConfig& config);
 
-// The samples of all files under data.strict and data.image_position; with `limit`, at most that many.
+// The samples of all files, under data.strict and with the configured place of images; with `limit`, at most that many.
 [[nodiscard]] data::Dataset load_samples(const std::vector<config::DataFile>& files,
-                                         const config::DataConfig& options,
-                                         std::optional<std::int64_t> limit);
+                                         const config::RunConfig& config, std::optional<std::int64_t> limit);
 
 }  // namespace graft::train

@@ -222,6 +222,19 @@ TEST_F(RunConfigTest, VlmR1ParityRefusesWhatVlmR1DoesNotHave) {
   }
 }
 
+TEST_F(RunConfigTest, VlmR1ParityPutsImagesFirstUnlessToldOtherwise) {
+  const std::string parity = "objective.parity=vlm_r1", rewards = "rewards=iou";
+  EXPECT_FALSE(load({}).config.puts_images_first());
+  EXPECT_TRUE(load({parity, rewards}).config.puts_images_first());
+  EXPECT_FALSE(load({parity, rewards, "data.image_position=interleaved"}).config.puts_images_first());
+  EXPECT_TRUE(load({"data.image_position=first"}).config.puts_images_first());
+  // What a run saves says no more than what was set, and loads back to the same.
+  const LoadedConfig saved = load({parity, rewards});
+  EXPECT_TRUE(saved.resolved["data"]["image_position"].is_null());
+  EXPECT_TRUE(load_run_config(dir_.write("saved.json", saved.resolved.dump()), {}, kTrain)
+                  .config.puts_images_first());
+}
+
 TEST_F(RunConfigTest, ClipRangesAreThoseOfTheObjective) {
   const auto range = [&](const Args& args) {
     const ObjectiveConfig objective = load(args).config.objective;

@@ -33,15 +33,15 @@ class PromptSourceTest : public testing::Test {
   PromptSourceTest() {
     std::string records = kRecords;
     records.erase(records.find("\n {\"from\": \"human\", \"value\": \"First"), 1);  // one record a line
-    config_.train = {directory_.write("train.jsonl", records)};
-    config_.image_root = {(tests::tiny_directory() / "golden").string()};
-    config_.shuffle = false;
-    config_.strict = true;
+    config_.data.train = {directory_.write("train.jsonl", records)};
+    config_.data.image_root = {(tests::tiny_directory() / "golden").string()};
+    config_.data.shuffle = false;
+    config_.data.strict = true;
   }
 
   [[nodiscard]] std::vector<PromptItem> draw() {
-    source_.emplace(*model_, config_,
-                    load_samples(config::train_files(config_), config_, std::nullopt).samples, 0);
+    source_.emplace(*model_, config_.data,
+                    load_samples(config::train_files(config_.data), config_, std::nullopt).samples, 0);
     std::int64_t position = 0, skipped = 0;
     return source_->draw(source_->size(), &position, &skipped);
   }
@@ -56,12 +56,12 @@ class PromptSourceTest : public testing::Test {
 
   test::TemporaryDirectory directory_;
   std::unique_ptr<model::Model> model_ = tests::open_tiny_model();
-  config::DataConfig config_;
+  config::RunConfig config_;
   std::optional<PromptSource> source_;
 };
 
 TEST_F(PromptSourceTest, ImagesStandWhereTheTextSays) {
-  config_.system_prompt = "Look.";
+  config_.data.system_prompt = "Look.";
   const std::vector<PromptItem> items = draw();
   ASSERT_EQ(items.size(), 4U);
   const std::string system = "<|im_start|>system\nLook.<|im_end|>\n",
@@ -80,8 +80,8 @@ TEST_F(PromptSourceTest, ImagesStandWhereTheTextSays) {
 }
 
 TEST_F(PromptSourceTest, ImagesMayAlwaysComeFirst) {
-  config_.image_position = "first";
-  config_.question_template = "Q: {question}";
+  config_.data.image_position = "first";
+  config_.data.question_template = "Q: {question}";
   const std::vector<PromptItem> items = draw();
   EXPECT_NE(items[0].prompt.text.find(rendered("user\n{}{}Q: Compare  with .<|im_end|>")), std::string::npos);
   EXPECT_NE(items[2].prompt.text.find(rendered("user\n{}First <|im_end|>")), std::string::npos);

@@ -24,6 +24,7 @@ using support::UserError;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr std::uint64_t kChunkBytes = 16U << 20U;  // a multiple of every element size and of pages
+constexpr std::uint64_t kBufferBytes = 1U << 20U;  // likewise
 
 bool is_aligned(const char* data, at::ScalarType dtype) {
   return reinterpret_cast<std::uintptr_t>(data) % c10::elementSize(dtype) == 0;
@@ -99,25 +100,20 @@ at::Tensor SafetensorsFile::view(const TensorEntry& entry) const {
   return copy;
 }
 
-void SafetensorsFile::copy_to(const TensorEntry& entry, at::Tensor& target) const {
+void SafetensorsFile::copy_to(const TensorEntry& entry, at::Tensor& target, at::Tensor& buffer) const {
   const c10::NoGradGuard no_grad;
-  const auto options = at::TensorOptions().dtype(entry.dtype);
   const std::uint64_t element = c10::elementSize(entry.dtype);
+  const bool copies = !is_aligned(data(entry), entry.dtype);  // as every chunk then is or is not
+  if (copies && !buffer.defined()) buffer = at::empty({kBufferBytes}, at::TensorOptions().dtype(at::kByte));
+  const std::uint64_t chunk = copies ? kBufferBytes : kChunkBytes;
   at::Tensor flat = target.view({-1});
-  at::Tensor buffer;  // for data that is not aligned, as every chunk of it then is
-  for (std::uint64_t at = 0, bytes = entry.end - entry.begin; at < bytes; at += kChunkBytes) {
-    const std::uint64_t size = std::min(kChunkBytes, bytes - at);
+  for (std::uint64_t at = 0, bytes = entry.end - entry.begin; at < bytes; at += chunk) {
+    const std::uint64_t size = std::min(chunk, bytes - at);
+    char* from = const_cast<char*>(data(entry)) + at;
+    if (copies) from = std::copy_n(from, size, static_cast<char*>(buffer.mutable_data_ptr())) - size;
     const auto count = static_cast<std::int64_t>(size / element);
-    const char* const from = data(entry) + at;
-    at::Tensor chunk;
-    if (is_aligned(from, entry.dtype)) {
-      chunk = at::from_blob(const_cast<char*>(from), {count}, options);
-    } else {
-      if (!buffer.defined()) buffer = at::empty({count}, options);  // the first chunk is the largest
-      std::copy_n(from, size, static_cast<char*>(buffer.mutable_data_ptr()));
-      chunk = buffer.narrow(0, 0, count);
-    }
-    flat.narrow(0, static_cast<std::int64_t>(at / element), count).copy_(chunk);
+    flat.narrow(0, static_cast<std::int64_t>(at / element), count)
+        .copy_(at::from_blob(from, {count}, at::TensorOptions().dtype(entry.dtype)));
     release(entry, at, size);
   }
 }
@@ -204,9 +200,9 @@ at::Tensor WeightFiles::view(std::string_view name) const {
   return files_[file].view(*entry);
 }
 
-void WeightFiles::copy_to(std::string_view name, at::Tensor& target) const {
+void WeightFiles::copy_to(std::string_view name, at::Tensor& target, at::Tensor& buffer) const {
   const auto& [file, entry] = place(name);
-  files_[file].copy_to(*entry, target);
+  files_[file].copy_to(*entry, target, buffer);
 }
 
 bool WeightFiles::hold_same(std::string_view name, std::string_view other) const {

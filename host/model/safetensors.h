@@ -58,8 +58,9 @@ class SafetensorsFile {
   // The tensor over the mapped file, which it keeps alive: copy-free and not to be written to.
   [[nodiscard]] at::Tensor view(const TensorEntry& entry) const;
   // Fills `target`, of the entry's sizes, any floating-point dtype, contiguous and on the CPU. Pages of the file are
-  // given back while it goes on: no more than 16 MiB of them are resident on account of it.
-  void copy_to(const TensorEntry& entry, at::Tensor& target) const;
+  // given back while it goes on: no more than 16 MiB of them are resident on account of it. Data that is not aligned goes through
+  // `buffer`, which is made when it is first needed (1 MiB): one for all tensors, since one for each leaves holes between them.
+  void copy_to(const TensorEntry& entry, at::Tensor& target, at::Tensor& buffer) const;
   // Do both tensors have the same dtype, sizes and bytes? As sparing with memory as copy_to().
   [[nodiscard]] bool holds_same(const TensorEntry& entry, const SafetensorsFile& other,
                                 const TensorEntry& other_entry) const;
@@ -84,7 +85,7 @@ class WeightFiles {
   [[nodiscard]] const TensorEntry* find(std::string_view name) const;
   // See SafetensorsFile; the names must be present.
   [[nodiscard]] at::Tensor view(std::string_view name) const;
-  void copy_to(std::string_view name, at::Tensor& target) const;
+  void copy_to(std::string_view name, at::Tensor& target, at::Tensor& buffer) const;
   [[nodiscard]] bool hold_same(std::string_view name, std::string_view other) const;
 
  private:

@@ -178,10 +178,11 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
   const WeightFiles files(directory);
   const Matching matching(files, params);
   matching.require_complete();
+  at::Tensor buffer;
   for (std::size_t i = 0; i < params.size(); ++i) {
     if (params[i].tied_to >= 0) continue;
     params[i].tensor = at::empty(params[i].sizes, at::TensorOptions().dtype(dtype));
-    files.copy_to(matching.names()[i], params[i].tensor);
+    files.copy_to(matching.names()[i], params[i].tensor, buffer);
     hold_int8(params[i]);
   }
   share_tied(params);

@@ -8,10 +8,6 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "model/safetensors.h"
@@ -188,77 +184,6 @@ TEST_F(WeightsTest, PicklesAreNotReadAndTheErrorSaysSo) {
   const std::string text = refusal({param("a", {1})});
   EXPECT_TRUE(contains(text, "holds no weights")) << text;
   EXPECT_TRUE(contains(text, "pytorch_model.bin, a pickle, is not read")) << text;
-}
-
-// ---- memory -----------------------------------------------------------------------------------------------
-
-// "VmHWM" or "VmRSS" of this process, in bytes.
-std::int64_t memory_of_process(std::string_view key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(key)) return std::strtoll(line.c_str() + key.size() + 1, nullptr, 10) * 1024;
-  }
-  return 0;
-}
-
-// A checkpoint of `tensors` tensors of [rows, 1024] bfloat16, written a little at a time: it never lies in memory.
-void write_large(const fs::path& path, int tensors, std::int64_t rows) {
-  nlohmann::ordered_json header;
-  const std::int64_t bytes = rows * 1024 * 2;
-  for (int i = 0; i < tensors; ++i) {
-    header[support::cat("t", i)] = {
-        {"dtype", "BF16"}, {"shape", {rows, 1024}}, {"data_offsets", {i * bytes, (i + 1) * bytes}}};
-  }
-  std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');  // aligned, as files are written
-  std::ofstream out(path, std::ios::binary);
-  for (int i = 0; i < 8; ++i) out.put(static_cast<char>(text.size() >> (8 * i) & 0xFF));
-  out << text;
-  std::array<char, 2048> row{};
-  std::uint32_t state = 1;
-  for (std::int64_t r = 0; r < tensors * rows; ++r) {
-    for (std::size_t i = 0; i < row.size(); i += 2) {
-      state = state * 1664525U + 1013904223U;
-      row[i] = static_cast<char>(state >> 24U);
-      row[i + 1] = 0x3F;
-    }
-    out.write(row.data(), row.size());
-  }
-}
-
-// Loads 320 MiB on disk in a process of its own and ends it: 0 if the peak is within 1.1 × the weights as loaded.
-[[noreturn]] void load_large_and_exit(at::ScalarType dtype) {
-  constexpr int kTensors = 4;
-  constexpr std::int64_t kRows = 40 * 1024;  // 80 MiB each
-  int result = 2;
-  {
-    const test::TemporaryDirectory root;
-    write_large(root / "model.safetensors", kTensors, kRows);
-    std::vector<Param> params;
-    std::int64_t loaded = 0;
-    for (int i = 0; i < kTensors; ++i) params.push_back(param(support::cat("t", i), {kRows, 1024}));
-    {  // what LibTorch takes for itself on first use is not a matter of the weights
-      const test::TemporaryDirectory small;
-      write_large(small / "model.safetensors", 1, 64);
-      std::vector<Param> one = {param("t0", {64, 1024})};
-      (void)load_weights(small.path(), dtype, one);
-    }
-    std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts anew
-    const std::int64_t before = memory_of_process("VmHWM:");
-    (void)load_weights(root.path(), dtype, params);
-    const std::int64_t peak = memory_of_process("VmHWM:") - before;
-    for (const Param& p : params) loaded += static_cast<std::int64_t>(p.tensor.nbytes());
-    std::fprintf(stderr, "peak %.1f MiB over %.1f MiB of weights\n", static_cast<double>(peak) / (1 << 20),
-                 static_cast<double>(loaded) / (1 << 20));
-    result = peak >= loaded && static_cast<double>(peak) <= 1.1 * static_cast<double>(loaded) ? 0 : 1;
-  }
-  std::exit(result);
-}
-
-TEST(WeightsMemoryDeathTest, PeakIsAtMostATenthMoreThanTheWeightsAsLoaded) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(load_large_and_exit(at::kBFloat16), testing::ExitedWithCode(0), "over 320.0 MiB of weights");
-  EXPECT_EXIT(load_large_and_exit(at::kFloat), testing::ExitedWithCode(0), "over 640.0 MiB of weights");
 }
 
 }  // namespace

@@ -2,10 +2,15 @@
 // GLM-4.1V (Hong et al. 2025, arXiv:2507.01006), with the arithmetic of transformers' Glm4vForConditionalGeneration: a vision
 // transformer with learned positions that are interpolated bicubically to each image, a convolution that joins the patches of
 // a token, and GLM-4's decoder with M-RoPE.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <iterator>
+#include <string_view>
 #include <vector>
 
 #include "common/chat.h"
+#include "common/chat_template.h"
 #include "common/layers.h"
 #include "common/mrope_family.h"
 
@@ -65,10 +70,12 @@ VisionConfig read_vision(const families::Section& vision, std::int64_t text_widt
 
 constexpr const char* kImage = "<|begin_of_image|><|image|><|end_of_image|>";
 
-// What the template of GLM-4.1V has; those of GLM-4.5V and later, which handle reasoning and tools, say </think> too.
+// Forms (common/chat_template.h) of the template that GLM-4.1V was published with, and of the fixture's, which writes the same.
+constexpr std::uint64_t kOwnTemplates[] = {0xd7aef65b6b167163, 0x4d1b28e0d694da1e};
+
 bool is_own_template(std::string_view chat_template) {
-  const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
-  return has("[gMASK]<sop>") && has("<|assistant|>") && has(kImage) && !has("</think>");
+  const std::uint64_t form = families::read_template(chat_template).fingerprint;
+  return std::find(std::begin(kOwnTemplates), std::end(kOwnTemplates), form) != std::end(kOwnTemplates);
 }
 
 // ---- the family -------------------------------------------------------------------------------------------
@@ -133,7 +140,7 @@ void Glm4v::open(const graft::FamilyFiles& files) {
   open_preprocessor(files, image, vision_);
   if (!files.chat_template().empty() && !is_own_template(files.chat_template())) {
     families::refuse_template(
-        files, "another format than GLM-4.1V's (turns behind [gMASK]<sop>, their text as it is)");
+        files, "it is not the one of GLM-4.1V (turns behind [gMASK]<sop>, their text as it is)");
   }
   open_decoder(text, families::language_module(declare));
   declare_vision(families::visual_module(declare), text.hidden_size);

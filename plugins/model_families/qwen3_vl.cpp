@@ -95,7 +95,6 @@ class Qwen3Vl final : public families::QwenVlFamily {
   Tensor encode_images(const Exec& exec, const PixelsList& images) const override;
 
  private:
-  void open_chat(const graft::FamilyFiles& files);
   void declare_vision(const families::Module& visual, std::int64_t text_width);
   [[nodiscard]] Tensor positions_of(const Exec& exec, const families::PatchGrid& grid,
                                     const PixelsList& images, const Tensor& like) const;
@@ -134,6 +133,7 @@ void Qwen3Vl::open(const graft::FamilyFiles& files) {
   open_image_tokens(root, files);
   const families::ImageConfig image{256 * 256, 4096 * 4096, 1.0 / 255.0, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}};
   open_preprocessor(files, image, vision_);
+  chat_ = {};  // without a system message
   open_chat(files);
   open_decoder(text, families::language_module(declare),
                static_cast<std::int64_t>(vision_.deepstack_blocks.size()));
@@ -143,14 +143,6 @@ void Qwen3Vl::open(const graft::FamilyFiles& files) {
   declare.grounding_format =
       "JSON with the key bbox_2d: corners in thousandths of the image's width and height, "
       "{\"bbox_2d\": [x1, y1, x2, y2], \"label\": \"…\"}";
-}
-
-void Qwen3Vl::open_chat(const graft::FamilyFiles& files) {
-  chat_ = {};
-  if (files.chat_template().empty()) return;
-  const std::optional<families::ChatMl> recognised = families::recognise_chatml(files.chat_template());
-  if (!recognised) families::refuse_template(files);
-  chat_ = *recognised;
 }
 
 void Qwen3Vl::declare_vision(const families::Module& visual, std::int64_t text_width) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// graft's half of image_live.py and prompt_live.py:
+// graft's half of image_live.py, prompt_live.py and template_live.py:
 //
 //   image_probe MODEL
 //
@@ -12,6 +12,8 @@
 //    "min_pixels", "max_pixels"}
 //   {"do": "prompt", "record",              the prompt of one record of a JSONL file: {"text", "ids"}
 //    "image_root", "image_position", "system_prompt", "question_template"}
+//   {"do": "render", "directory",           conversations under the chat template of another directory: {"texts"}
+//    "conversations"}                       of {"messages": [{"role", "text", "n_images"}], "add_generation_prompt"}
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -57,6 +59,7 @@ class Probe {
     if (what == "size") return size(request);
     if (what == "pixels") return pixels(request);
     if (what == "prompt") return prompt(request);
+    if (what == "render") return render(request);
     throw std::runtime_error("unknown request " + what);
   }
 
@@ -95,6 +98,22 @@ class Probe {
     const train::PromptSource source(model_with({}, {}), options, std::move(samples), 0);
     const train::PromptItem item = source.at(0);
     return {{"text", item.prompt.text}, {"ids", item.prompt.ids}};
+  }
+
+  json render(const json& request) {
+    model::OpenOptions options;
+    options.directory = request.at("directory").get<std::string>();
+    options.random_init = true;
+    const std::unique_ptr<model::Model> model = model::Model::open(registry_, options);
+    json texts = json::array();
+    for (const json& conversation : request.at("conversations")) {
+      std::vector<model::Message> messages;
+      for (const json& turn : conversation.at("messages")) {
+        messages.push_back({turn.at("role"), turn.at("text"), turn.at("n_images")});
+      }
+      texts.push_back(model->render(messages, conversation.at("add_generation_prompt")));
+    }
+    return {{"texts", std::move(texts)}};
   }
 
   model::PreparedImage prepare(const json& request, image::Image image) {

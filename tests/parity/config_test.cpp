@@ -320,45 +320,11 @@ TEST(TextFamilyConfig, AnArchitectureStandsInForAMissingModelType) {
   EXPECT_EQ(directory.open()->family(), "qwen3");
 }
 
-TEST(TextFamilyConfig, TheDefaultSystemMessageIsTheTemplates) {
-  const EditedDirectory directory("qwen2");
-  const auto with_template = [&](const json& text) {
-    directory.edit("tokenizer_config.json", [&](json& config) { config["chat_template"] = text; });
-    return rendered(*directory.open());
-  };
-  const std::string turn = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
-  EXPECT_EQ(with_template("{{ '<|im_start|>system\\nYou are Q.<|im_end|>\\n' }}"),
-            "<|im_start|>system\nYou are Q.<|im_end|>\n" + turn);
-  EXPECT_EQ(with_template("{{ '<|im_start|>' + role }}"), turn);
-  EXPECT_EQ(with_template("{{ '<|im_start|>system\\n' + text + '<|im_end|>' }}"
-                          "{{ '<|im_start|>system\\nIn \\\\boxed{}.\\nNow.<|im_end|>\\n' }}"),
-            "<|im_start|>system\nIn \\boxed{}.\nNow.<|im_end|>\n" + turn);
-  EXPECT_EQ(with_template(nullptr), "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n" + turn);
-}
-
-TEST(TextFamilyConfig, AModelOfLlamasArchitectureMayHaveChatMl) {
-  const EditedDirectory directory("llama");
-  directory.edit("tokenizer_config.json",
-                 [](json& config) { config["chat_template"] = "{{ '<|im_start|>' + role }}"; });
-  EXPECT_EQ(rendered(*directory.open()), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
-}
-
 TEST(TextFamilyConfig, TheDateOfLlamasPromptsIsAParameter) {
   const EditedDirectory directory("llama");
   EXPECT_TRUE(test::contains(rendered(*directory.open()), "Today Date: 26 Jul 2024\n"));
   EXPECT_TRUE(
       test::contains(rendered(*directory.open(R"({"date": "1 Jan 2025"})")), "Today Date: 1 Jan 2025\n"));
-  directory.edit("tokenizer_config.json",
-                 [](json& config) { config["chat_template"] = "{{ '<|start_header_id|>' + role }}"; });
-  EXPECT_EQ(rendered(*directory.open()),
-            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
-            "<|start_header_id|>assistant<|end_header_id|>\n\n");
-}
-
-TEST(TextFamilyConfig, AnotherChatTemplateIsRefused) {
-  const auto change = [](json& config) { config["chat_template"] = "[INST] {{ content }} [/INST]"; };
-  expect_mentions(failure_of("tokenizer_config.json", change, "llama"),
-                  {"chat template", "ChatML", "Llama 3"});
 }
 
 }  // namespace

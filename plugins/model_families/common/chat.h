@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chat templates. A directory's own Jinja template is not run: it is recognised by the markers and the system message that it
-// writes, and one with other markers is refused.
+// Chat templates. A directory's own Jinja template is not run: it is recognised as one whose conversations are written here, up
+// to its default system message, and any other is refused, since a prompt in another format would differ from what the model was
+// trained with.
 #pragma once
 
 #include <graft/sdk/model_family.hpp>
@@ -27,6 +28,9 @@ struct ChatMl {
   bool has_thinking_blocks =
       false;                   // Qwen3: reasoning of earlier turns is dropped, an answer always has a block
   bool opens_thought = false;  // the thinking models: a generation prompt ends with <think>
+  bool skips_tool_responses =
+      false;  // Qwen3: turns of the user that are tool responses do not begin a new question
+  bool first_system_only = false;  // Qwen3-VL: system messages behind the first turn are left out
   [[nodiscard]] std::string render(const graft::Json& messages, bool add_generation_prompt,
                                    const ImageText& image) const;
 };
@@ -38,18 +42,20 @@ struct Llama3Chat {
                                    const ImageText& image) const;
 };
 
-// The ChatML variant that a directory's template writes; empty if it writes another format.
-[[nodiscard]] std::optional<ChatMl> recognise_chatml(std::string_view chat_template);
+// The ChatML variant that a directory's template writes; empty if it is none that is known. With `image` the template has to write
+// that for an image.
+[[nodiscard]] std::optional<ChatMl> recognise_chatml(std::string_view chat_template,
+                                                     std::string_view image = {});
 
-// Whether a template writes Llama 3's headers, and whether with its lines of dates.
-[[nodiscard]] bool is_llama3_template(std::string_view chat_template);
-[[nodiscard]] bool has_llama3_dates(std::string_view chat_template);
+// The same for Llama 3's format; `date` goes into the templates that write one. Empty also where the template begins with the
+// tokenizer's bos_token and that is not <|begin_of_text|>.
+[[nodiscard]] std::optional<Llama3Chat> recognise_llama3(const graft::FamilyFiles& files,
+                                                         const std::string& date);
 
-// The error for a template that writes none of `formats`, in the words of its end: "the chat template writes …".
-[[noreturn]] void refuse_template(const graft::FamilyFiles& files,
-                                  std::string_view formats =
-                                      "neither ChatML (<|im_start|>) nor Llama 3's "
-                                      "format (<|start_header_id|>)");
+// The error for a template that is not recognised: its file, what it resembles, what is known, and what to do.
+[[noreturn]] void refuse_template(const graft::FamilyFiles& files);
+// The same for a family with a format of its own; `found` says what the template is not.
+[[noreturn]] void refuse_template(const graft::FamilyFiles& files, const std::string& found);
 // The error for an image that is given to a family of text.
 [[noreturn]] void refuse_images(const std::string& family);
 

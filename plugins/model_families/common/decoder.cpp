@@ -124,7 +124,8 @@ Rotation DecoderFamily::rotation(const Tensor& positions, const Tensor& hidden) 
                                   : positions;  // [d / 2, T], or [1, T]
   const Tensor angles =
       ops::mul(ops::to(ops::t(axes), DType::kFloat32), ops::to_device_of(frequencies_, hidden));
-  return rotation_of(angles, hidden.dtype(), text_.rope.scaling.attention_factor, text_.rope.pairs_neighbours);
+  return rotation_of(angles, hidden.dtype(), text_.rope.scaling.attention_factor,
+                     text_.rope.pairs_neighbours);
 }
 
 Tensor DecoderFamily::output(const Exec& exec, const Tensor& x, std::uint32_t norm) const {

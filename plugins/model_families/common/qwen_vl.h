@@ -18,6 +18,8 @@ class QwenVlFamily : public MropeFamily {
 
  protected:
   void open_image_tokens(const Section& root, const graft::FamilyFiles& files);
+  // The directory's chat template; without one, `chat_` stays as it is.
+  void open_chat(const graft::FamilyFiles& files);
   ChatMl chat_{"You are a helpful assistant."};
 };
 

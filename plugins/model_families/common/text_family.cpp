@@ -16,8 +16,8 @@ void TextFamily::open_text(const graft::FamilyFiles& files, const TextConfig& de
   chat_ = chat;
   const std::string_view given = files.chat_template();
   if (given.empty()) return;
-  if (is_llama3_template(given)) {
-    chat_ = Llama3Chat{has_llama3_dates(given) ? date : std::string()};
+  if (const std::optional<Llama3Chat> llama3 = recognise_llama3(files, date)) {
+    chat_ = *llama3;
   } else if (const std::optional<ChatMl> recognised = recognise_chatml(given)) {
     chat_ = *recognised;
   } else {

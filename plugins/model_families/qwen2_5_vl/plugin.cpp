@@ -12,6 +12,7 @@ void Family::open(const graft::FamilyFiles& files) {
   vision_ = read_vision(families::vision_section(root), text.hidden_size);
   open_image_tokens(root, files);
   open_preprocessor(files, {}, vision_);
+  open_chat(files);
   open_decoder(text, families::language_module(declare));
   declare_vision(families::visual_module(declare), text.hidden_size);
   frequencies_ = families::rotary_frequencies(vision_.rope_theta, vision_.head_dim() / 2);

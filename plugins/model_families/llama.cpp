@@ -22,9 +22,7 @@ class Llama final : public families::TextFamily {
   explicit Llama(const graft::Params& params) : date_(params.string("date")) {}
 
   void open(const graft::FamilyFiles& files) override {
-    families::TextConfig defaults;
-    defaults.reads_biases = true;
-    open_text(files, defaults, families::Llama3Chat{}, date_);
+    open_text(files, families::decoder_defaults(name), families::Llama3Chat{}, date_);
   }
 
  private:

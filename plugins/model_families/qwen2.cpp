@@ -14,9 +14,7 @@ class Qwen2 final : public families::TextFamily {
   }
 
   void open(const graft::FamilyFiles& files) override {
-    families::TextConfig defaults;
-    defaults.has_qkv_bias = true;
-    open_text(files, defaults, families::ChatMl{"You are a helpful assistant."});
+    open_text(files, families::decoder_defaults(name), families::ChatMl{"You are a helpful assistant."});
   }
 };
 

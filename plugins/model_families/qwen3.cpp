@@ -14,11 +14,7 @@ class Qwen3 final : public families::TextFamily {
   }
 
   void open(const graft::FamilyFiles& files) override {
-    families::TextConfig defaults;
-    defaults.head_dim = 128;
-    defaults.has_qk_norm = true;
-    defaults.reads_biases = true;
-    open_text(files, defaults, families::ChatMl{});
+    open_text(files, families::decoder_defaults(name), families::ChatMl{});
   }
 };
 

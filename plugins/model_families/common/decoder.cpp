@@ -23,17 +23,18 @@ Tensor index_add(const Tensor& x, const Tensor& rows, const Tensor& source) {
 
 // ---- declarations -----------------------------------------------------------------------------------------
 
-void DecoderFamily::open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack) {
+void DecoderFamily::open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack,
+                                 const std::vector<std::string>& head_aliases) {
   text_ = text;
   n_deepstack_ = n_deepstack;
   if (n_deepstack > 0) declare.image_value_size = (1 + n_deepstack) * text.hidden_size;
   embed_tokens_ = model.param("embed_tokens.weight", {text.vocab_size, text.hidden_size});
   for (std::int64_t i = 0; i < text.n_layers; ++i) layers_.push_back(declare_layer(model, i));
   final_norm_ = model.norm("norm", text.hidden_size);
-  const std::uint32_t head =
-      text.tie_word_embeddings
-          ? declare.tied_param("lm_head.weight", embed_tokens_, GRAFT_COMPONENT_HEAD)
-          : declare.param("lm_head.weight", {text.vocab_size, text.hidden_size}, GRAFT_COMPONENT_HEAD);
+  const std::uint32_t head = text.tie_word_embeddings
+                                 ? declare.tied_param("lm_head.weight", embed_tokens_, GRAFT_COMPONENT_HEAD)
+                                 : declare.param("lm_head.weight", {text.vocab_size, text.hidden_size},
+                                                 GRAFT_COMPONENT_HEAD, head_aliases);
   declare.head_site = declare.site("lm_head", head, -1, GRAFT_COMPONENT_HEAD);
 
   declare.initializer_range = text.initializer_range;

@@ -6,6 +6,7 @@
 #include <graft/sdk/model_family.hpp>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/layers.h"
@@ -24,7 +25,9 @@ class DecoderFamily : public graft::ModelFamily {
   // of the decoder, and computes the rotary frequencies.
   // With `n_deepstack`, image values have 1 + n_deepstack times the hidden size: the embeddings, and what is added to the image
   // tokens behind each of the first layers (DeepStack, Meng et al. 2024, arXiv:2406.04334).
-  void open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack = 0);
+  // `head_aliases` are other names of lm_head.weight in published files.
+  void open_decoder(const TextConfig& text, const Module& model, std::int64_t n_deepstack = 0,
+                    const std::vector<std::string>& head_aliases = {});
   [[nodiscard]] const TextConfig& text() const { return text_; }
 
  private:

@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 namespace families {
 namespace {
@@ -13,10 +14,6 @@ using graft::DType;
 using graft::Error;
 using graft::Tensor;
 namespace ops = graft::ops;
-
-struct Size {
-  std::int64_t height, width;
-};
 
 // As Python prints a float.
 std::string python_number(double value) {
@@ -27,7 +24,7 @@ std::string python_number(double value) {
 }
 
 // Both sides at least `factor`, in the same proportion; Python's rounding down, which may miss it by one.
-Size enlarge(Size size, std::int64_t factor) {
+ImageSize enlarge(ImageSize size, std::int64_t factor) {
   if (size.height >= factor && size.width >= factor) return size;
   const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
   const auto unit = static_cast<double>(factor);
@@ -37,7 +34,7 @@ Size enlarge(Size size, std::int64_t factor) {
 
 // Sides to the nearest multiple of `factor` (half to even), then scaled so that the area lies within the
 // limits.
-Size smart_resize(Size size, std::int64_t factor, const ImageConfig& limits) {
+ImageSize smart_resize(ImageSize size, std::int64_t factor, const ImageConfig& limits) {
   if (limits.enlarges_short_sides) size = enlarge(size, factor);
   const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
   const auto unit = static_cast<double>(factor);
@@ -46,7 +43,7 @@ Size smart_resize(Size size, std::int64_t factor, const ImageConfig& limits) {
     throw Error("absolute aspect ratio must be smaller than 200, got " + python_number(ratio));
   }
   const auto multiple = [&](double steps) { return static_cast<std::int64_t>(steps) * factor; };
-  Size out{multiple(std::nearbyint(height / unit)), multiple(std::nearbyint(width / unit))};
+  ImageSize out{multiple(std::nearbyint(height / unit)), multiple(std::nearbyint(width / unit))};
   const std::int64_t counted = limits.counted_frames * out.height * out.width;
   const double area = static_cast<double>(limits.counted_frames) * height * width;
   if (counted > limits.max_pixels) {
@@ -76,16 +73,27 @@ std::array<ByteTable, 3> byte_tables(const ImageConfig& image) {
   return tables;
 }
 
-// Bytes of an image in any layout; strides in elements.
-struct Bytes {
-  const std::uint8_t* data;
-  std::int64_t row_stride, column_stride, channel_stride;
-};
+}  // namespace
 
-// Writes the patches: [rows / m, columns / m, m, m] of them, each [3, temporal, p, p]; a still image fills
-// every frame alike.
-void cut_patches(const Bytes& bytes, Size grid, const PatchConfig& cut_as, const ImageConfig& image,
-                 float* out) {
+std::string describe(const graft_image& image) {
+  return "image \"" + std::string(graft::to_view(image.name)) + "\" (" + std::to_string(image.width) + " × " +
+         std::to_string(image.height) + " pixels)";
+}
+
+ImageBytes resize_image(const graft_image& image, ImageSize target) {
+  if (target.height == image.height && target.width == image.width) {
+    return {image.rgb, 3 * image.width, 3, 1, {}};
+  }
+  // The height × width × 3 bytes seen as [1, 3, H, W].
+  const Tensor rows = Tensor::from_data(DType::kUInt8, {1, image.height, image.width, 3}, image.rgb);
+  Tensor resized = ops::upsample_bicubic2d_aa(ops::permute(rows, {0, 3, 1, 2}), target.height, target.width);
+  const graft_tensor_info info = resized.info();
+  return {static_cast<const std::uint8_t*>(info.data), info.strides[2], info.strides[3], info.strides[1],
+          std::move(resized)};
+}
+
+float* cut_patches(const ImageBytes& bytes, ImageSize grid, const PatchConfig& cut_as,
+                   const ImageConfig& image, float* out) {
   const std::array<ByteTable, 3> tables = byte_tables(image);
   const std::int64_t side = cut_as.patch_size, merge = cut_as.merge_size;
   const auto cut = [&](std::int64_t patch_row, std::int64_t patch_column) {
@@ -110,14 +118,8 @@ void cut_patches(const Bytes& bytes, Size grid, const PatchConfig& cut_as, const
       }
     }
   }
+  return out;
 }
-
-std::string describe(const graft_image& image) {
-  return "image \"" + std::string(graft::to_view(image.name)) + "\" (" + std::to_string(image.width) + " × " +
-         std::to_string(image.height) + " pixels)";
-}
-
-}  // namespace
 
 ImageConfig read_image_config(std::string_view text, const std::string& where, const ImageConfig& defaults,
                               const PatchConfig& patches) {
@@ -153,7 +155,7 @@ ImageConfig read_image_config(std::string_view text, const std::string& where, c
 
 graft::Pixels cut_image(const graft_image& image, const ImageConfig& config, const PatchConfig& patches) {
   if (image.width < 1 || image.height < 1) throw Error(describe(image) + " is empty");
-  Size target{};
+  ImageSize target{};
   try {
     target = smart_resize({image.height, image.width}, patches.patch_size * patches.merge_size, config);
   } catch (const Error& error) {
@@ -163,18 +165,9 @@ graft::Pixels cut_image(const graft_image& image, const ImageConfig& config, con
     throw Error(describe(image) + " would be resized to nothing; raise min_pixels");
   }
 
-  Bytes bytes{image.rgb, 3 * image.width, 3, 1};
-  Tensor resized;
-  if (target.height != image.height || target.width != image.width) {
-    // The height × width × 3 bytes seen as [1, 3, H, W].
-    const Tensor rows = Tensor::from_data(DType::kUInt8, {1, image.height, image.width, 3}, image.rgb);
-    resized = ops::upsample_bicubic2d_aa(ops::permute(rows, {0, 3, 1, 2}), target.height, target.width);
-    const graft_tensor_info info = resized.info();
-    bytes = {static_cast<const std::uint8_t*>(info.data), info.strides[2], info.strides[3], info.strides[1]};
-  }
-
+  const ImageBytes bytes = resize_image(image, target);
   graft::Pixels out;
-  const Size grid{target.height / patches.patch_size, target.width / patches.patch_size};
+  const ImageSize grid{target.height / patches.patch_size, target.width / patches.patch_size};
   const std::int64_t n_patches = grid.height * grid.width;
   out.values = Tensor::from_data(DType::kFloat32, {n_patches, patches.patch_values()}, nullptr);
   cut_patches(bytes, grid, patches, config, out.values.data<float>());

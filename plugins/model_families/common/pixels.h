@@ -43,6 +43,28 @@ struct ImageConfig {
 [[nodiscard]] ImageConfig read_image_config(std::string_view text, const std::string& where,
                                             const ImageConfig& defaults, const PatchConfig& patches);
 
+struct ImageSize {
+  std::int64_t height, width;
+};
+
+// Bytes of an image in any layout; strides in elements.
+struct ImageBytes {
+  const std::uint8_t* data;
+  std::int64_t row_stride, column_stride, channel_stride;
+  graft::Tensor owner;  // of resized ones; empty if they are the image's own
+};
+
+// As torchvision resizes: bicubic, antialiased.
+[[nodiscard]] ImageBytes resize_image(const graft_image& image, ImageSize target);
+
+// Writes normalised patches: [rows / m, columns / m, m, m] of them with m = merge_size, `grid` counts them; each
+// [3, temporal, p, p], where a still image fills every frame alike. Returns the end of what was written.
+float* cut_patches(const ImageBytes& bytes, ImageSize grid, const PatchConfig& cut_as,
+                   const ImageConfig& image, float* out);
+
+// Its name and size, for messages.
+[[nodiscard]] std::string describe(const graft_image& image);
+
 // Resized to multiples of a token's side within the limits, normalised, cut into patches: values [patches, patch_values()],
 // the merge × merge patches of a token behind each other, a still image in every frame.
 [[nodiscard]] graft::Pixels cut_image(const graft_image& image, const ImageConfig& config,

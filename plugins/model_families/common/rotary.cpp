@@ -67,6 +67,9 @@ RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64
                        out.mrope_interleaved ? "is false; this family interleaves"
                                              : "is true; this family does not interleave");
       if (type == "mrope") type = "default";
+    } else if (type == "dynamic" && out.takes_dynamic) {
+      out.n_positions = text.count("max_position_embeddings");
+      type = "default";
     }
     out.scaling = read_rope_scaling(text, *section, type);
     section->require(out.reads_partial_factor || section->number("partial_rotary_factor", 1.0) == 1.0,

@@ -19,6 +19,11 @@ struct RopeConfig {
 
   RopeScaling scaling;
 
+  // "dynamic" (NTK): nothing changes up to max_position_embeddings positions, and there are none beyond. How transformers goes on
+  // depends on the longest sequence of a batch.
+  bool takes_dynamic = false;    // the family offers it and refuses what is longer
+  std::int64_t n_positions = 0;  // max_position_embeddings if the files say "dynamic", else 0
+
   // M-RoPE: rotary pairs that follow the temporal, height and width position; empty for one-dimensional positions.
   std::vector<std::int64_t> mrope_section;
   bool mrope_interleaved = false;  // Qwen3-VL: t h w t h w … instead of one section behind the other
@@ -36,7 +41,7 @@ struct RopeConfig {
 
 // Reads rope_scaling beside rope_theta (published files) or rope_parameters (transformers 5) of a decoder's section, with the
 // type under rope_type or type. `defaults` has what the family's files may leave out; with sections in it the family has M-RoPE.
-// Scalings that are not offered are refused by name.
+// Scalings that are not offered are refused by name; "dynamic" is, unless `defaults` takes it.
 [[nodiscard]] RopeConfig read_rope(const Section& text, const RopeConfig& defaults, std::int64_t head_dim);
 
 // Cosines and sines to rotate by; one computation serves all layers of a pass.

@@ -18,6 +18,24 @@ void refuse_windows(const Section& text) {
 
 }  // namespace
 
+TextConfig decoder_defaults(std::string_view model_type, const std::string& where) {
+  TextConfig out;
+  if (model_type == "qwen2") {
+    out.has_qkv_bias = true;
+  } else if (model_type == "qwen3") {
+    out.head_dim = 128;
+    out.has_qk_norm = true;
+    out.reads_biases = true;
+  } else if (model_type == "llama") {
+    out.reads_biases = true;
+  } else {
+    throw graft::Error(GRAFT_E_UNSUPPORTED,
+                       where + ": model_type is \"" + std::string(model_type) +
+                           "\"; the decoders offered are \"llama\", \"qwen2\" and \"qwen3\"");
+  }
+  return out;
+}
+
 Section text_section(const Section& root) {
   return root.child("text_config").value_or(root);
 }

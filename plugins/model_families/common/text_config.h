@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "common/rotary.h"
 #include "common/section.h"
@@ -35,6 +36,10 @@ struct TextConfig {
   [[nodiscard]] std::int64_t q_width() const { return n_heads * head_dim; }
   [[nodiscard]] std::int64_t kv_width() const { return n_kv_heads * head_dim; }
 };
+
+// What an architecture fixes and what its files may leave out, by the model_type of a decoder of text: "llama", "qwen2", "qwen3".
+// Throws graft::Error that begins with `where` for others.
+[[nodiscard]] TextConfig decoder_defaults(std::string_view model_type, const std::string& where = {});
 
 // The object that describes the decoder: text_config, or the whole file.
 [[nodiscard]] Section text_section(const Section& root);

@@ -9,6 +9,8 @@
    equal, but graft may refuse a PNG that is cut within the checksums of its pixels, which PIL does not check.
 3. smart_resize of each model's image processor: 20,000 sizes, errors included.
 4. Resized and normalised pixel values of images of random sizes, within 1/255 of the processor's.
+5. With --tiles, an internvl directory: the arrangement of tiles of as many sizes, and the pixel values of tiles
+   of 448 pixels a side, again within 1/255.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import io
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -206,12 +209,70 @@ def compare_pixels(args: argparse.Namespace, own: Processor, folder: Path, rng: 
     return wrong
 
 
+def compare_tilings(args: argparse.Namespace, rng: random.Random) -> int:
+    from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
+
+    side = json.loads((args.tiles / "preprocessor_config.json").read_text(encoding="utf-8"))["size"]["height"]
+    requests, expected = [], []
+    for _ in range(args.sizes):
+        height, width = random_size(rng)
+        if rng.random() < 0.3:  # as good a fit for two arrangements, or nearly
+            width = round(height * rng.choice([1, 2, 1 / 2, 2 / 3, 3 / 4, 5 / 2])) + rng.choice([0, 0, 1])
+        least, most = rng.choice([(1, 12), (1, 12), (1, 6), (2, 9), (1, 1), (12, 12)])
+        columns, rows = get_optimal_tiled_canvas((height, max(width, 1)), (side, side), least, most)
+        limits = {"min_pixels": least * side**2, "max_pixels": most * side**2}
+        requests.append({"do": "size", "height": height, "width": max(width, 1), **limits})
+        expected.append({"height": rows * side, "width": columns * side})
+    answers = ask(args.tool, args.tiles, requests)
+    wrong = [each for each in zip(requests, answers, expected, strict=True) if each[1] != each[2]]
+    print(f"arrangements of tiles: {len(requests)} sizes, {len(wrong)} differ")
+    print("".join(f"  {request}: {found} for {want}\n" for request, found, want in wrong[:10]), end="")
+    return len(wrong)
+
+
+def compare_tiles(args: argparse.Namespace, folder: Path, rng: random.Random) -> int:
+    """Pixel values of tiles of the published size; graft has them patch by patch, four patches to a token."""
+    model = folder / "tiles"
+    shutil.copytree(args.tiles, model, ignore=shutil.ignore_patterns("golden"))
+    config = json.loads((model / "preprocessor_config.json").read_text(encoding="utf-8"))
+    config["size"] = {"height": 448, "width": 448}
+    (model / "preprocessor_config.json").write_text(json.dumps(config), encoding="utf-8")
+    processor = AutoImageProcessor.from_pretrained(model)
+    cases = []
+    for number in range(args.images // 2):
+        path = folder / f"tiles_{number}.png"
+        picture(rng, "RGB", (rng.randint(8, 1600), rng.randint(8, 1200))).save(path)
+        limits = {"min_pixels": 1, "max_pixels": 12 * 448**2}
+        cases.append({"do": "pixels", "file": str(path), "out": f"{path}.f32", **limits})
+    worst, wrong, tiles = 0.0, 0, 0
+    for case, answer in zip(cases, ask(args.tool, model, cases), strict=True):
+        image = Image.open(case["file"]).convert("RGB")
+        expected = processor(images=[image], crop_to_patches=True, return_tensors="np")["pixel_values"]
+        tiles += len(expected)
+        found = np.fromfile(case["out"], np.float32)
+        if answer.get("grid") != [len(expected), 32, 32] or found.size != expected.size:
+            print(f"  {case}: {answer} for {expected.shape}")
+            wrong += 1
+            continue
+        cut = found.reshape(len(expected), 16, 16, 2, 2, 3, 14, 14)  # token row and column, patch row and column
+        planes = cut.transpose(0, 5, 1, 3, 6, 2, 4, 7).reshape(expected.shape)
+        difference = float(np.abs(planes - expected).max()) * max(processor.image_std)
+        worst = max(worst, difference)
+        wrong += difference > 1 / 255
+    print(
+        f"pixel values: {tiles} tiles of {len(cases)} images by {type(processor).__name__}, largest difference "
+        f"{worst:.2e} ({worst * 255:.4f} of a level), {wrong} images over 1/255"
+    )
+    return wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tool", type=Path, required=True)
     parser.add_argument(
         "--model", type=Path, nargs="+", required=True, help="directories of models with patches of 14 pixels"
     )
+    parser.add_argument("--tiles", type=Path, help="an internvl directory")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sizes", type=int, default=20000)
     parser.add_argument("--images", type=int, default=40)
@@ -225,8 +286,12 @@ def main() -> int:
         problems += compare_files(args, folder, cut_short(rng, files), False)
         for model in args.model:
             problems += compare_pixels(args, Processor(model), folder, rng)
+        if args.tiles:
+            problems += compare_tiles(args, folder, rng)
     for model in args.model:
         problems += compare_sizes(args, Processor(model), rng)
+    if args.tiles:
+        problems += compare_tilings(args, rng)
     return 1 if problems else 0
 
 

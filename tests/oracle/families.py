@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import internvl
 from tokenizer import CHATML, GLM4V, LLAMA3, TokenizerStyle, Tokenizer
 
 #: Dimensions for each ``--size``.  ``vocab`` is the trained BPE size without special tokens.
@@ -261,6 +262,17 @@ def glm4v_part(dims: dict, tokenizer: Tokenizer) -> dict:
     }
 
 
+def internvl_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """InternVL 3: the smaller encoder, Qwen2's decoder with dynamic RoPE."""
+    dynamic = {"factor": 2.0, "rope_type": "dynamic", "type": "dynamic"}
+    return {**qwen_windows(dims), "rope_scaling": dynamic, **internvl.config_part(dims, tokenizer)}
+
+
+def internvl_6b_part(dims: dict, tokenizer: Tokenizer) -> dict:
+    """InternVL with the larger encoder and Qwen3's decoder."""
+    return {**qwen3_part(dims, tokenizer), **internvl.config_part(dims, tokenizer, internvl.LARGE)}
+
+
 #: What stays at the top of a nested ``config.json``.
 TOP_KEYS = (
     "architectures",
@@ -277,6 +289,7 @@ TOP_KEYS = (
     "image_end_token_id",
     "video_start_token_id",
     "video_end_token_id",
+    *internvl.TOP_KEYS,
 )
 
 
@@ -291,17 +304,30 @@ class Family:
     processor_class: str | None = None
     ties: bool = False  # as most published checkpoints of this size do
     patch_size: int = 14
-    is_nested: bool = False  # text_config in config.json, and tensor names by module path
+    is_nested: bool = False  # text_config in config.json
+    has_paths: bool = False  # tensor names by module path in published files, too
     image_mean: tuple[float, ...] = tuple(IMAGE_MEAN)
     image_std: tuple[float, ...] = tuple(IMAGE_STD)
     image_processor: str = "Qwen2VLImageProcessor"
     lora_targets: tuple[str, ...] = ()  # layers that LoRA adapts, if not those of the Llama pattern
     stops: tuple[str, ...] = ()  # eos_token_id of generation_config.json, if not the end of a turn and the padding
+    text_type: str = ""  # model_type of the decoder, if not this one's with "_text"
+    tile_size: int = 0  # pixels a side, if images are cut into tiles; a token is 28 pixels a side
+    model_type: str = ""  # if not the name
+    #: Module paths of transformers 5, and what published files have instead.
+    hub_names: tuple[tuple[str, str], ...] = (("model.visual.", "visual."), ("model.language_model.", "model."))
 
     @property
     def end(self) -> str:
         """The token that ends a turn."""
         return self.style.end
+
+    def hub_name(self, name: str) -> str:
+        """Map a tensor name of current ``transformers`` to the name used in published files."""
+        for path, published in self.hub_names:
+            if name.startswith(path):
+                return published + name[len(path) :]
+        return name
 
     def auto_class(self):
         """The class of transformers that loads the model."""
@@ -334,16 +360,18 @@ class Family:
         """Return ``config.json`` in the form of the published repositories."""
         dims = SIZES[size]
         config = common_config(dims, tokenizer, self.style, tie, dtype)
-        config = {**config, "model_type": self.name, **self.part(dims, tokenizer)}
+        config = {**config, "model_type": self.model_type or self.name, **self.part(dims, tokenizer)}
         if not self.is_nested:
             return config
         text = {key: value for key, value in config.items() if key not in TOP_KEYS}
-        text["model_type"] = self.name + "_text"
+        text["model_type"] = self.text_type or self.name + "_text"
         return {**{key: config[key] for key in TOP_KEYS if key in config}, "text_config": text}
 
     def preprocessor_config(self, size: str) -> dict:
         """Return ``preprocessor_config.json``."""
         dims = SIZES[size]
+        if self.tile_size:
+            return internvl.preprocessor_config(self.tile_size)
         limits = {"min_pixels": dims["min_pixels"], "max_pixels": dims["max_pixels"]}
         if self.image_processor == "Glm4vImageProcessor":  # counts both frames of a patch
             limits = {
@@ -378,6 +406,7 @@ FAMILIES = {
             ties=True,
             patch_size=16,
             is_nested=True,
+            has_paths=True,
             image_mean=(0.5, 0.5, 0.5),
             image_std=(0.5, 0.5, 0.5),
         ),
@@ -388,9 +417,12 @@ FAMILIES = {
             has_images=True,
             processor_class="Glm4vProcessor",
             is_nested=True,
+            has_paths=True,
             image_processor="Glm4vImageProcessor",
             lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
             stops=("<|endoftext|>", "<|user|>", "<|observation|>", "</answer>"),
         ),
+        Family("internvl", internvl_part, CHATML["internvl"], text_type="qwen2", **internvl.FAMILY),
+        Family("internvl_6b", internvl_6b_part, CHATML["internvl"], text_type="qwen3", **internvl.FAMILY),
     )
 }

@@ -8,6 +8,7 @@ import math
 import random
 from pathlib import Path
 
+import internvl
 import torch
 from bf16_error import measure
 from inputs import QUESTION_TEMPLATE, TOKENIZER_CASES, answer_text, draw_scene, question_messages
@@ -26,15 +27,6 @@ RESIZE_CASES = [
         (112, 140), (93, 171), (42, 70), (70, 98), (13, 13), (5, 900), (1, 150), (27, 200), (1080, 1920), (333, 777), (28, 28)
     )
 ]  # fmt: skip
-
-
-def hub_name(name: str) -> str:
-    """Map a tensor name of current ``transformers`` to the name used in published files."""
-    if name.startswith("model.visual."):
-        return name[len("model.") :]
-    if name.startswith("model.language_model."):
-        return "model." + name[len("model.language_model.") :]
-    return name
 
 
 def token_logprobs(logits: torch.Tensor, ids: torch.Tensor, prompt_len: int) -> torch.Tensor:
@@ -64,8 +56,9 @@ def with_completions(inputs, completion: torch.Tensor, mask: torch.Tensor) -> di
         "attention_mask": torch.cat([inputs["attention_mask"], mask], 1),
     }
     if "pixel_values" in inputs:
-        full["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1)
         full["pixel_values"] = inputs["pixel_values"]
+    if "image_grid_thw" in inputs:
+        full["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1)
         full["image_grid_thw"] = inputs["image_grid_thw"]
     return full
 
@@ -104,6 +97,8 @@ class Golden:
         # One image that needs no resize and one that does.
         unit = 2 * family.patch_size
         sizes = ((3 * unit, 2 * unit), (99, 50)) if compact else ((5 * unit, 4 * unit), (171, 93))
+        if family.tile_size:  # the other becomes several tiles
+            sizes = ((family.tile_size,) * 2, sizes[1])
         self.image, self.records = draw_scene(rng, *sizes[0])
         self.other, self.other_records = draw_scene(rng, *sizes[1])
 
@@ -157,10 +152,29 @@ class Golden:
         # With torchvision installed, AutoProcessor selects the torchvision backend.
         self.notes["image_processor"] = type(self.processor.image_processor).__name__
         for key, picture in (("image", self.image), ("image_resize", self.other)):
+            self.add_pixels(key, picture)
+        if self.family.tile_size:
+            sizes = sorted({case[:2] for case in RESIZE_CASES})
+            self.notes |= internvl.tilings(self.family.tile_size, sizes)
+        else:
+            self.notes["smart_resize"] = self.resizes()
+
+    def add_pixels(self, key: str, picture) -> None:
+        """Pixel values and grid of one image, patch by patch."""
+        if not self.family.tile_size:
             result = self.processor.image_processor(images=[picture], return_tensors="pt")
             self.tensors[f"{key}.pixel_values"] = result["pixel_values"]
             self.tensors[f"{key}.image_grid_thw"] = result["image_grid_thw"]
-        self.notes["smart_resize"] = [
+            return
+        values, grid = internvl.patches(self.processor, picture, self.family.tile_size // self.family.patch_size)
+        self.tensors[f"{key}.pixel_values"] = values
+        self.tensors[f"{key}.image_grid_thw"] = grid
+
+    def resizes(self) -> list[dict]:
+        """What images of other shapes become."""
+        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+        return [
             {
                 "height": height,
                 "width": width,
@@ -216,7 +230,7 @@ class Golden:
 
     def positions(self, inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Position ids and deltas of a batch."""
-        if not self.family.has_images:
+        if "image_grid_thw" not in inputs:
             ids = inputs["attention_mask"].cumsum(-1) - 1
             return ids.clamp(min=0)[None], torch.zeros(len(ids), 1, dtype=torch.long)
         names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
@@ -224,6 +238,8 @@ class Golden:
 
     def vision_features(self, inputs) -> torch.Tensor:
         """What the decoder takes of the images: embeddings, and beside them any features for deeper layers."""
+        if self.family.tile_size:
+            return self.model.model.get_image_features(inputs["pixel_values"]).pooler_output.flatten(0, 1)
         output = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
         return torch.cat([output.pooler_output, *(getattr(output, "deepstack_features", None) or [])], 1)
 
@@ -233,9 +249,8 @@ class Golden:
         full = self.full
         self.tensors["position_ids"], self.tensors["rope_deltas"] = self.positions(full)
         if self.family.has_images:
-            visual = self.model.model.visual
-            if not self.compact:
-                self.tensors["vision.patch_embed"] = visual.patch_embed(full["pixel_values"])
+            if not self.compact and not self.family.tile_size:
+                self.tensors["vision.patch_embed"] = self.model.model.visual.patch_embed(full["pixel_values"])
             self.tensors["vision.embeddings"] = self.vision_features(full)
         output = self.model(**full, output_hidden_states=True)
         self.add_logits("logits", output.logits)
@@ -326,7 +341,7 @@ class Golden:
         self.model.zero_grad()
         token_logprobs(self.model(**self.full).logits, self.full_ids, self.prompt_len).sum().backward()
         self.notes["full_gradient_norms"] = {
-            hub_name(name): float(p.grad.norm()) for name, p in self.model.named_parameters() if p.grad is not None
+            self.family.hub_name(name): float(p.grad.norm()) for name, p in self.model.named_parameters() if p.grad is not None
         }
         self.model.zero_grad(set_to_none=True)
 
@@ -343,7 +358,8 @@ class Golden:
                 bias="none",
                 task_type="CAUSAL_LM",
                 target_modules=list(self.family.lora_targets) or LORA_TARGETS,
-                exclude_modules=r".*visual.*",  # the vision MLP of Qwen2.5-VL has the same layer names
+                # Encoders have layers of the same names.
+                exclude_modules=r".*vision_tower.*" if self.family.tile_size else r".*visual.*",
             ),
         ).eval()
         generator = torch.Generator().manual_seed(self.seed + 2)

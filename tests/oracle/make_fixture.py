@@ -17,7 +17,7 @@ The fixtures of the parity tests are written by::
     python tests/oracle/make_fixture.py --out tests/parity/data/qwen2_5_vl_tiny
     python tests/oracle/make_fixture.py --size mini --family FAMILY --out tests/parity/data/FAMILY_tiny
 
-(qwen3_vl with ``--dtype bfloat16``, which keeps it small; golden values are of float32 arithmetic on these weights.)
+(qwen3_vl and internvl with ``--dtype bfloat16``, which keeps them small; golden values are of float32 arithmetic on these weights.)
 
 Everything depends on ``--seed`` only; the same versions of the libraries (torch 2.11,
 transformers 5.23, peft 0.21) write the same bytes.
@@ -38,7 +38,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from families import FAMILIES, SIZES, Family
-from golden import hub_name, write_golden
+from golden import write_golden
 from safetensors.torch import save_file
 from tokenizer import train_tokenizer, write_json, write_tokenizer
 
@@ -73,13 +73,13 @@ def build_model(out: Path, family: Family, seed: int):
     return model.eval()
 
 
-def write_weights(out: Path, model, tie: bool, layout: str, shards: int, dtype: torch.dtype) -> dict:
+def write_weights(out: Path, model, family: Family, tie: bool, layout: str, shards: int, dtype: torch.dtype) -> dict:
     """Write the weights as one safetensors file, or as shards with an index, and return a summary."""
     tensors = {}
     for name, parameter in model.named_parameters(remove_duplicate=True):
         if tie and name == "lm_head.weight":
             continue
-        key = hub_name(name) if layout == "hub" else name
+        key = family.hub_name(name) if layout == "hub" else name
         tensors[key] = parameter.detach().to(dtype).contiguous()
     total = sum(t.numel() * t.element_size() for t in tensors.values())
     if shards <= 1:
@@ -142,6 +142,10 @@ def main(argv=None) -> int:
     write_tokenizer(args.out, tokenizer, args.merges, family.processor_class, family.style)
     if family.has_images:
         write_json(args.out / "preprocessor_config.json", family.preprocessor_config(args.size))
+    if family.tile_size:
+        tokens = (family.tile_size // (2 * family.patch_size)) ** 2
+        processor = {"image_seq_length": tokens, "processor_class": family.processor_class}
+        write_json(args.out / "processor_config.json", processor)
     pad = tokenizer.token_to_id(family.style.pad)
     write_json(
         args.out / "generation_config.json",
@@ -159,8 +163,8 @@ def main(argv=None) -> int:
     model = build_model(args.out, family, args.seed)
     if args.layout == "v5":
         model.config.save_pretrained(args.out)
-    layout = "v5" if family.is_nested else args.layout
-    summary = write_weights(args.out, model, tie, layout, args.shards, getattr(torch, args.dtype))
+    layout = "v5" if family.has_paths else args.layout
+    summary = write_weights(args.out, model, family, tie, layout, args.shards, getattr(torch, args.dtype))
     summary["parameters"] = sum(p.numel() for p in model.parameters())
     summary["vocab_size"] = model.config.get_text_config().vocab_size
     del model

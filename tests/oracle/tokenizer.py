@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inputs import build_corpus
@@ -165,13 +165,14 @@ class TokenizerStyle:
     adds_bos: bool = False
     plain: tuple[str, ...] = ()  # added tokens that are not special, behind those that are
     template_file: str = "chat_template.json"
+    named_tokens: dict[str, str] = field(default_factory=dict)
 
 
-def chatml(template: str) -> TokenizerStyle:
-    """Return Qwen's style with one of its templates."""
+def chatml(template: str, *special: str) -> TokenizerStyle:
+    """Return Qwen's style with one of its templates and further special tokens."""
     return TokenizerStyle(
         regex=PRETOKENIZE_REGEX,
-        special=tuple(SPECIAL_TOKENS),
+        special=(*SPECIAL_TOKENS, *special),
         template=template,
         bos="<|endoftext|>",
         end="<|im_end|>",
@@ -186,7 +187,41 @@ NO_SYSTEM_TEMPLATE = CHAT_TEMPLATE.replace(
     "{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}\n", ""
 )
 
+#: Equal to that of InternVL's published files: an image is followed by a line break, nothing is trimmed.
+INTERNVL_TEMPLATE = """\
+{%- for message in messages -%}
+{{- '<|im_start|>' ~ message['role'] ~ '\\n' -}}
+{%- if message['content'] is string -%}
+{{- message['content'] -}}
+{%- else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'image' -%}
+{{- '<IMG_CONTEXT>\\n' -}}
+{%- elif part['type'] == 'text' -%}
+{{- part['text'] -}}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+#: The names by which transformers' InternVLProcessor asks the tokenizer for tokens.
+INTERNVL_TOKENS = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
+
 CHATML = {
+    "internvl": replace(
+        chatml(INTERNVL_TEMPLATE, *INTERNVL_TOKENS.values(), "<ref>", "</ref>", "<box>", "</box>"),
+        named_tokens=INTERNVL_TOKENS,
+    ),
     "qwen_vl": chatml(CHAT_TEMPLATE),
     "qwen3_vl": chatml(NO_SYSTEM_TEMPLATE),
     "qwen2": chatml(TEXT_TEMPLATE),
@@ -315,6 +350,7 @@ def write_tokenizer(
             "clean_up_tokenization_spaces": False,
             "eos_token": style.end,
             "errors": "replace",
+            **({"extra_special_tokens": style.named_tokens, **style.named_tokens} if style.named_tokens else {}),
             "model_max_length": 32768,
             "pad_token": style.pad,
             "padding_side": "left",

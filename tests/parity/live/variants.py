@@ -38,6 +38,8 @@ VARIANTS = {
     "llama_tied": ["--family", "llama", "--tie", "yes", "--dtype", "bfloat16"],
     "qwen2_vl_v5": ["--family", "qwen2_vl", "--layout", "v5", "--tie", "no"],
     "qwen3_vl": ["--family", "qwen3_vl"],
+    "internvl": ["--family", "internvl", "--shards", "2"],
+    "internvl_6b_v5": ["--family", "internvl_6b", "--layout", "v5", "--tie", "yes"],
     "qwen3_vl_v5": ["--family", "qwen3_vl", "--layout", "v5", "--shards", "2"],
     "glm4v": ["--family", "glm4v", "--dtype", "bfloat16"],
     "glm4v_v5": ["--family", "glm4v", "--layout", "v5", "--shards", "2", "--merges", "pairs"],

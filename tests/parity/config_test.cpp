@@ -206,9 +206,9 @@ TEST(Glm4vConfig, OnlyTheTemplateOfGlm41vIsTaken) {
       "[gMASK]<sop>{{ '<|user|>' }}<|begin_of_image|><|image|><|end_of_image|><|assistant|>\n";
   const std::string expected = "[gMASK]<sop><|user|>\nhi<|assistant|>\n";
   EXPECT_EQ(with_template(nullptr), expected);
-  EXPECT_EQ(with_template(markers), expected);
-  // GLM-4.5V's, which rewrites reasoning, and Qwen's.
-  for (const std::string& other : {markers + "{{ '<think></think>' }}", std::string("<|im_start|>")}) {
+  // One with the same markers, GLM-4.5V's, which rewrites reasoning, and Qwen's.
+  for (const std::string& other :
+       {markers, markers + "{{ '<think></think>' }}", std::string("<|im_start|>")}) {
     const std::string message =
         test::message_of<support::UserError>([&] { static_cast<void>(with_template(other)); });
     expect_mentions(message, {"chat template", "GLM-4.1V"});

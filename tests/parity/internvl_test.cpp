@@ -111,7 +111,7 @@ TEST(InternVlConfig, ATemplateThatCannotBeHonouredIsRefused) {
     return internvl_failure("tokenizer_config.json", [&](json& config) { config["chat_template"] = text; });
   };
   expect_mentions(with_template("[INST] {{ content }} [/INST]"), {"chat template", "ChatML"});
-  expect_mentions(with_template("{{ '<|im_start|>' + role }}<image>"), {"chat template", "<IMG_CONTEXT>"});
+  expect_mentions(with_template("{{ '<|im_start|>' + role }}<image>"), {"chat template", "not recognised"});
 }
 
 TEST(InternVlPrompt, AVideoPlaceholderIsRefused) {

@@ -91,14 +91,9 @@ void Family::open(const graft::FamilyFiles& files) {
 void Family::open_chat(const graft::FamilyFiles& files) {
   const std::string_view given = files.chat_template();
   if (given.empty()) return;
-  const std::optional<families::ChatMl> recognised = families::recognise_chatml(given);
+  const std::optional<families::ChatMl> recognised =
+      families::recognise_chatml(given, std::string(kImageToken) + "\n");
   if (!recognised) families::refuse_template(files);
-  if (given.find(kImageToken) == std::string_view::npos) {
-    throw Error(GRAFT_E_UNSUPPORTED,
-                std::string(files.directory()) + ": the chat template writes no " + kImageToken +
-                    " for an image, so there is nothing that the processor of this family could replace; "
-                    "take the template of a checkpoint in transformers' layout");
-  }
   chat_ = *recognised;
 }
 

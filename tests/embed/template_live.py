@@ -35,6 +35,8 @@ PUBLISHED = {
     "qwen2_vl": ["qwen2_5_vl"],
     "qwen2_5_vl": ["qwen2_5_vl"],
     "qwen3_vl": ["qwen3_vl"],
+    "internvl": [],
+    "glm4v": [],
 }
 #: As many fine-tuned checkpoints have it, and Qwen2.
 CHATML = (
@@ -229,6 +231,18 @@ def write_directory(directory: Path, source: Path, template: str) -> None:
     (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def own_template(directory: Path) -> str:
+    """The chat template from wherever the fixture has it."""
+    if (directory / "chat_template.jinja").exists():
+        return (directory / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (directory / name).exists():
+            config = json.loads((directory / name).read_text(encoding="utf-8"))
+            if "chat_template" in config:
+                return config["chat_template"]
+    sys.exit(f"{directory} has no chat template")
+
+
 class Family:
     """One fixture, and what became of templates under it."""
 
@@ -237,7 +251,7 @@ class Family:
         self.name = name
         self.source = args.data / f"{name}_tiny"
         self.tokenizer = AutoTokenizer.from_pretrained(self.source)
-        self.own = json.loads((self.source / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
+        self.own = own_template(self.source)
         self.has_images = (self.source / "preprocessor_config.json").exists()
         self.followed = self.refused = 0
         self.wrong: list[str] = []

@@ -30,7 +30,10 @@ void Adapter::save(const std::filesystem::path& directory) const {
   auto own = state_->strategy.export_config(state_->view().raw());
   if (!own)
     own = nlohmann::json{{kStrategyKey, strategy()}, {kParamsKey, resolved_params()}, {"peft_type", nullptr}};
-  auto config = adapter_config(*own, model.directory().string(), describe_targets(adapted, modules));
+  const bool may_exclude = state_->strategy.files_exclude();
+  auto config =
+      adapter_config(*own, model.directory().string(), describe_targets(adapted, modules, may_exclude));
+  if (!may_exclude) config.erase("exclude_modules");
   if (!state_->modules_to_save.empty()) config["modules_to_save"] = state_->modules_to_save;
   write_patterns(config, state_->plan.hook->adapted());
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "adapt/adapter_state.h"
 
+#include <ATen/core/grad_mode.h>
+
+#include <map>
+
 #include "adapt/peft_tensors.h"
 #include "support/error.h"
 #include "support/strings.h"
@@ -55,7 +59,19 @@ void Adapter::State::require_used(const SitePatterns& patterns, bool is_taken, c
 }
 
 void Adapter::State::load(const std::filesystem::path& directory) {
-  read_adapter_tensors(directory, plan.tensors, model.sites(), site_names(model.sites(), model.params()));
+  const auto names = site_names(model.sites(), model.params());
+  if (plan.hook && strategy.reads_tensors()) {
+    const at::NoGradGuard no_grad;
+    const ModelView values = view();
+    std::map<std::size_t, const graft_peft_values*> of_site;
+    for (std::size_t i = 0; i < plan.sites.size(); ++i) of_site[plan.sites[i]] = values.raw().sites[i];
+    read_adapter_tensors(directory, plan.tensors, model.sites(), names,
+                         [&](std::size_t site, const model::NamedTensors& stored) {
+                           strategy.import_tensors(*of_site.at(site), stored);
+                         });
+  } else {
+    read_adapter_tensors(directory, plan.tensors, model.sites(), names);
+  }
   is_warm = true;
 }
 

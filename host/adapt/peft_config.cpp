@@ -129,7 +129,7 @@ std::vector<std::string> minimal_endings(const Names& adapted, const Names& othe
   return {chosen.begin(), chosen.end()};
 }
 
-TargetModules describe_targets(const Names& adapted_list, const Names& module_list) {
+TargetModules describe_targets(const Names& adapted_list, const Names& module_list, bool may_exclude) {
   const std::set<std::string> adapted(adapted_list.begin(), adapted_list.end());
   const auto modules = with_containers(module_list);
   std::set<std::string> endings, roots;
@@ -146,7 +146,7 @@ TargetModules describe_targets(const Names& adapted_list, const Names& module_li
   std::vector<TargetModules> candidates;
   TargetModules by_ending{{endings.begin(), endings.end()}, ""};
   if (roots.empty()) candidates.push_back(by_ending);
-  if (!roots.empty() && roots.size() <= kMostExclusions) {
+  if (may_exclude && !roots.empty() && roots.size() <= kMostExclusions) {
     candidates.push_back({by_ending.names, exclusion(roots, false)});
     candidates.push_back({by_ending.names, exclusion(roots, true)});
   }

@@ -21,9 +21,11 @@ struct TargetModules {
 
 // `adapted` as a short list that selects it among `modules` (every module of the model that holds parameters,
 // the adapted ones among them). Endings are preferred, with an exclusion of whole parts of the model where
-// the endings would select more: the usual seven of Qwen2.5-VL also name layers of its vision encoder.
+// the endings would select more (longer endings if not `may_exclude`): the usual seven of Qwen2.5-VL also name
+// layers of its vision encoder.
 [[nodiscard]] TargetModules describe_targets(const std::vector<std::string>& adapted,
-                                             const std::vector<std::string>& modules);
+                                             const std::vector<std::string>& modules,
+                                             bool may_exclude = true);
 
 // The shortest endings that select `adapted` and nothing of `others`.
 [[nodiscard]] std::vector<std::string> minimal_endings(const std::vector<std::string>& adapted,

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -41,6 +42,11 @@ struct Faults {
   }
 };
 
+// A strategy's own tensor at a site.
+bool is_adapter(const AdapterTensor& tensor) {
+  return !tensor.is_base && tensor.site >= 0;
+}
+
 // Names under which a file may hold a tensor; the first is the one to write.
 std::vector<std::string> stored_names(const AdapterTensor& tensor, const std::vector<model::Site>& sites,
                                       const std::vector<std::vector<std::string>>& names) {
@@ -72,13 +78,32 @@ std::filesystem::path adapter_tensor_file(const std::filesystem::path& directory
 
 void read_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
                           const std::vector<model::Site>& sites,
-                          const std::vector<std::vector<std::string>>& names) {
+                          const std::vector<std::vector<std::string>>& names, const SiteReader& read_site) {
   const model::SafetensorsFile file(adapter_tensor_file(directory));
   Faults missing{"missing", {}}, unexpected{"unexpected", {}}, misshapen{"misshapen", {}};
   std::set<std::string> used;
   std::vector<std::pair<at::Tensor, const model::TensorEntry*>> found;
+  std::map<std::size_t, model::NamedTensors> of_sites;  // for read_site
   for (const auto& tensor : tensors) {
-    if (!tensor.is_saved) continue;
+    if (read_site && is_adapter(tensor)) of_sites[static_cast<std::size_t>(tensor.site)];
+  }
+  std::map<std::string, std::size_t> owners;  // by the module's prefix in the file
+  for (const auto& [site, stored] : of_sites) {
+    for (const auto& name : names[site]) owners[support::cat(kPrefix, name, '.')] = site;
+  }
+  for (const auto& entry : file.entries()) {
+    for (auto dot = entry.name.find('.'); dot != std::string::npos; dot = entry.name.find('.', dot + 1)) {
+      const auto owner = owners.find(entry.name.substr(0, dot + 1));
+      if (owner == owners.end()) continue;
+      auto rest = entry.name.substr(dot + 1);
+      if (rest.starts_with("base_layer.")) break;
+      of_sites[owner->second].emplace_back(std::move(rest), file.view(entry).to(at::kFloat));
+      used.insert(entry.name);
+      break;
+    }
+  }
+  for (const auto& tensor : tensors) {
+    if (!tensor.is_saved || (read_site && is_adapter(tensor))) continue;
     const model::TensorEntry* entry = nullptr;
     const auto candidates = stored_names(tensor, sites, names);
     for (const auto& name : candidates) {
@@ -110,6 +135,7 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
   }
   const at::NoGradGuard no_grad;
   for (const auto& [tensor, entry] : found) tensor.copy_(file.view(*entry));
+  for (const auto& [site, stored] : of_sites) read_site(site, stored);
 }
 
 void write_adapter_tensors(const std::filesystem::path& directory, const std::vector<AdapterTensor>& tensors,
@@ -117,7 +143,7 @@ void write_adapter_tensors(const std::filesystem::path& directory, const std::ve
                            const std::vector<std::vector<std::string>>& names) {
   std::set<std::int64_t> wrapped;  // sites with tensors of an adapter
   for (const auto& tensor : tensors) {
-    if (!tensor.is_base && tensor.site >= 0) wrapped.insert(tensor.site);
+    if (is_adapter(tensor)) wrapped.insert(tensor.site);
   }
   model::NamedTensors named;
   for (const auto& tensor : tensors) {

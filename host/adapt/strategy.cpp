@@ -112,6 +112,16 @@ Strategy::Strategy(plugin::Registry& registry, const std::string& name, const nl
   table_ = &instance_->interface<graft_peft>(GRAFT_INTERFACE_PEFT);
 }
 
+void Strategy::call_on_user_data(const std::function<graft_status(graft_error*)>& slot) const {
+  graft_status status = GRAFT_OK;
+  try {
+    plugin::call(who_, [&](graft_error* error) { return status = slot(error); });
+  } catch (const support::PluginError& error) {
+    if (status == GRAFT_E_INVALID_ARGUMENT) throw support::UserError(error.what());
+    throw;
+  }
+}
+
 std::vector<PlannedParam> Strategy::plan_model(const std::vector<SelectedSite>& sites) const {
   if (table_->plan_model == nullptr) return {};
   std::vector<graft_site> views;
@@ -120,7 +130,7 @@ std::vector<PlannedParam> Strategy::plan_model(const std::vector<SelectedSite>& 
   for (const graft_site& view : views) list.push_back(&view);
   const graft_peft_param* const* params = nullptr;
   std::uint32_t n = 0;
-  plugin::call(who_, [&](graft_error* error) {
+  call_on_user_data([&](graft_error* error) {
     return table_->plan_model(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &params,
                               &n, error);
   });
@@ -132,9 +142,8 @@ std::vector<PlannedParam> Strategy::plan_site(const SelectedSite& site) const {
   const auto view = site_view(*site.site, site.overrides);
   const graft_peft_param* const* params = nullptr;
   std::uint32_t n = 0;
-  plugin::call(who_, [&](graft_error* error) {
-    return table_->plan_site(instance_->raw(), &view, &params, &n, error);
-  });
+  call_on_user_data(
+      [&](graft_error* error) { return table_->plan_site(instance_->raw(), &view, &params, &n, error); });
   return checked_params(who_, support::cat("at ", site.site->name), params, n);
 }
 
@@ -216,6 +225,19 @@ std::optional<model::NamedTensors> Strategy::export_tensors(const graft_peft_val
     return table_->export_tensors(instance_->raw(), &values, &sink, error);
   });
   return std::move(collector.tensors);
+}
+
+void Strategy::import_tensors(const graft_peft_values& values, const model::NamedTensors& stored) const {
+  std::vector<graft_str> names;
+  std::vector<graft_tensor> tensors;
+  for (const auto& [name, tensor] : stored) {
+    names.push_back(plugin::view(name));
+    tensors.push_back(model::lend(tensor));
+  }
+  call_on_user_data([&](graft_error* error) {
+    return table_->import_tensors(instance_->raw(), &values, names.data(), tensors.data(),
+                                  static_cast<std::uint32_t>(names.size()), error);
+  });
 }
 
 std::optional<nlohmann::json> import_config(const plugin::Component& component,

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <graft/peft.h>
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -48,6 +49,7 @@ class Strategy {
   [[nodiscard]] bool trains_base() const { return table_->plan_base_param != nullptr; }
   [[nodiscard]] bool takes_rank() const { return (table_->properties & GRAFT_PEFT_TAKES_RANK) != 0; }
   [[nodiscard]] bool takes_alpha() const { return (table_->properties & GRAFT_PEFT_TAKES_ALPHA) != 0; }
+  [[nodiscard]] bool files_exclude() const { return (table_->properties & GRAFT_PEFT_NO_EXCLUSION) == 0; }
   [[nodiscard]] bool can_merge() const { return table_->merge != nullptr; }
   [[nodiscard]] bool changes_updates() const {
     return table_->before_update != nullptr || table_->after_update != nullptr;
@@ -70,10 +72,17 @@ class Strategy {
   // The tensors of a site as PEFT's file holds them, names without the module's; none if they are the parameters themselves.
   [[nodiscard]] std::optional<model::NamedTensors> export_tensors(const graft_peft_values& values) const;
 
+  // Whether import_tensors() reads a site's tensors; otherwise they are the parameters themselves.
+  [[nodiscard]] bool reads_tensors() const { return table_->import_tensors != nullptr; }
+  void import_tensors(const graft_peft_values& values, const model::NamedTensors& stored) const;
+
   [[nodiscard]] const std::shared_ptr<plugin::Instance>& instance() const { return instance_; }
   [[nodiscard]] const graft_peft& table() const { return *table_; }
 
  private:
+  // A slot that may find the user's parameters, or the layers they are for, unfit: that is a UserError.
+  void call_on_user_data(const std::function<graft_status(graft_error*)>& slot) const;
+
   std::string name_;
   std::string who_;
   nlohmann::json params_;

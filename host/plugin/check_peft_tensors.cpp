@@ -162,8 +162,11 @@ class Layer {
     }
     fill(shared_, planned, n, random, false);
     n = 0;
-    call("plan_site()",
-         [&](graft_error* error) { return table_.plan_site(peft_.raw(), &site_, &planned, &n, error); });
+    call("plan_site()", [&](graft_error* error) {
+      const graft_status status = table_.plan_site(peft_.raw(), &site_, &planned, &n, error);
+      return status == GRAFT_E_INVALID_ARGUMENT ? GRAFT_OK : status;  // these parameters do not fit the layer
+    });
+    if (n == 0) return;
     fill(params_, planned, n, random, false);
     const auto values = values_view();
     if (table_.initialize != nullptr) {
@@ -272,7 +275,8 @@ using LayerCheck = std::function<std::string(Layer&, support::KeyedRandom&)>;
 std::string each_layer(const CheckContext& context, const Services& services, const Instance& peft,
                        const LayerCheck& body) {
   support::KeyedRandom random = context.random("layers");
-  for (const auto& [in_features, out_features] : {std::pair{8, 8}, std::pair{6, 4}, std::pair{4, 12}}) {
+  for (const auto& [in_features, out_features] :
+       {std::pair{8, 8}, std::pair{6, 4}, std::pair{4, 12}, std::pair{128, 64}}) {
     Layer layer(services, peft, random, in_features, out_features);
     layer.make_params(random, false);
     if (!layer.is_adapted()) continue;

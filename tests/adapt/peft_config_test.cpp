@@ -56,6 +56,9 @@ TEST(PeftConfig, TheDecoderIsDescribedByEndingsAndAnExclusionOfTheVisionEncoder)
                                                      "up_proj", "v_proj"}));
   EXPECT_EQ(targets.exclude_pattern, R"((.*\.)?visual(\..*)?)");
   EXPECT_EQ(model.selected(targets), adapted);
+  const auto without = describe_targets(adapted, model.modules, /*may_exclude=*/false);
+  EXPECT_TRUE(without.exclude_pattern.empty());
+  EXPECT_EQ(model.selected(without), adapted);
 }
 
 TEST(PeftConfig, EndingsThatMatchNothingElseNeedNoExclusion) {

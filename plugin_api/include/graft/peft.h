@@ -129,17 +129,19 @@ typedef struct graft_peft_call {
 
 #define GRAFT_PEFT_TAKES_RANK 1u  /* graft_site.rank is used; else a user's rank_pattern is an error */
 #define GRAFT_PEFT_TAKES_ALPHA 2u /* graft_site.alpha likewise */
+#define GRAFT_PEFT_NO_EXCLUSION \
+  4u /* PEFT's file of this method has no exclude_modules: target_modules says it all */
 
 /* Slots may be NULL where a default is given; plan_site or plan_base_param there must be, and linear with plan_site. */
 typedef struct graft_peft {
   graft_hdr hdr;
-  uint64_t properties; /* GRAFT_PEFT_TAKES_* */
+  uint64_t properties; /* GRAFT_PEFT_TAKES_*, GRAFT_PEFT_NO_EXCLUSION */
   /* [control] The parameters wanted once for the whole model, given all selected sites: *n of them, valid until the
    * instance is destroyed. Their names in PEFT's files follow "base_model.". NULL slot: none. */
   graft_status (*plan_model)(graft_instance *instance, const graft_site *const *sites, uint32_t n_sites,
                              const graft_peft_param *const **params, uint32_t *n, graft_error *error);
   /* [control] The parameters wanted at a selected site: *n of them (0 leaves the site alone), valid until the instance is
-   * destroyed. NULL slot: none at any site. */
+   * destroyed. GRAFT_E_INVALID_ARGUMENT if the strategy's parameters do not fit that layer. NULL slot: none at any site. */
   graft_status (*plan_site)(graft_instance *instance, const graft_site *site,
                             const graft_peft_param *const **params, uint32_t *n, graft_error *error);
   /* [control] Writes 1 to *is_trained if this base parameter is trained itself. With plan_site as well, the host trains a copy
@@ -177,6 +179,12 @@ typedef struct graft_peft {
    * GRAFT_PEFT_PARAM_UNSAVED, as they are. */
   graft_status (*export_tensors)(graft_instance *instance, const graft_peft_values *values,
                                  const graft_tensor_sink *tensors, graft_error *error);
+  /* [control] The inverse: fills the parameters of one site in place, after initialize(), from the `n` tensors that PEFT's file
+   * holds for it, in float32; names as export_tensors() writes them. GRAFT_E_INVALID_ARGUMENT if they do not fit. NULL slot:
+   * each is copied into the parameter of its name, and none may be missing or left over. */
+  graft_status (*import_tensors)(graft_instance *instance, const graft_peft_values *values,
+                                 const graft_str *names, const graft_tensor *tensors, uint32_t n,
+                                 graft_error *error);
   /* [control] Without an instance. Turns a given adapter_config.json into this component's parameters (a JSON object), or
    * fails with GRAFT_E_UNSUPPORTED if the file is of another method or uses an option that is not offered. */
   graft_status (*import_config)(graft_str adapter_config_json, const graft_sink *params_json,

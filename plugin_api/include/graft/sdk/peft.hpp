@@ -48,6 +48,7 @@ class Peft : public Component {
 
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
   static constexpr bool takes_rank_pattern = false, takes_alpha_pattern = false;
+  static constexpr bool has_exclude_modules = true;  // PEFT's class of this method's settings has that field
 
   // The parameters wanted once for the whole model, given all selected sites. Called before plan_site().
   virtual std::vector<PeftParam> plan_model(const std::vector<Site>& sites) {
@@ -89,6 +90,12 @@ class Peft : public Component {
   virtual std::vector<std::pair<std::string, Tensor>> export_tensors(const SiteValues& values) {
     static_cast<void>(values);
     return {};
+  }
+  // Its inverse, if export_tensors() is not the parameters as they are: fills the site's parameters in place. Throws Error
+  // with GRAFT_E_INVALID_ARGUMENT if the tensors do not fit.
+  virtual void import_tensors(const SiteValues& values, const StoredTensors& tensors) {
+    static_cast<void>(values);
+    static_cast<void>(tensors);
   }
   // The inverse of export_config(), as parameters of this component. Throws Error with GRAFT_E_UNSUPPORTED for files of
   // other methods; see require_peft_type() and require_off().
@@ -238,6 +245,17 @@ struct PeftKind {
     });
   }
 
+  static graft_status import_tensors(graft_instance* instance, const graft_peft_values* values,
+                                     const graft_str* names, const graft_tensor* tensors, std::uint32_t n,
+                                     graft_error* error) noexcept {
+    return guard(error, [&] {
+      StoredTensors stored;
+      for (std::uint32_t i = 0; i < n; ++i)
+        stored.emplace_back(std::string(to_view(names[i])), Tensor::share(tensors[i]));
+      self<T>(instance).import_tensors(SiteValues(*values), stored);
+    });
+  }
+
   static graft_status import_config(graft_str config, const graft_sink* params_json,
                                     graft_error* error) noexcept {
     return guard(error, [&] { write(params_json, T::import_config(Json::parse(to_view(config))).dump()); });
@@ -254,7 +272,8 @@ struct PeftKind {
   static constexpr graft_peft vtable = {
       GRAFT_HDR(graft_peft),
       (T::takes_rank_pattern ? GRAFT_PEFT_TAKES_RANK : 0U) |
-          (T::takes_alpha_pattern ? GRAFT_PEFT_TAKES_ALPHA : 0U),
+          (T::takes_alpha_pattern ? GRAFT_PEFT_TAKES_ALPHA : 0U) |
+          (T::has_exclude_modules ? 0U : GRAFT_PEFT_NO_EXCLUSION),
       GRAFT_SDK_PEFT_SLOT(plan_model, plan_model),
       GRAFT_SDK_PEFT_SLOT(plan_site, plan_site),
       GRAFT_SDK_PEFT_SLOT(trains, plan_base_param),
@@ -266,6 +285,7 @@ struct PeftKind {
       GRAFT_SDK_PEFT_SLOT(after_update, after_update),
       exports ? &export_config : nullptr,
       GRAFT_SDK_PEFT_SLOT(export_tensors, export_tensors),
+      GRAFT_SDK_PEFT_SLOT(import_tensors, import_tensors),
       exports ? &import_config : nullptr,
   };
 #undef GRAFT_SDK_PEFT_SLOT

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace graft {
@@ -154,6 +155,9 @@ class ModelValues {
  private:
   const graft_peft_model* raw_;
 };
+
+// What a file holds for a site: tensors by name, such as "lora_A.weight".
+using StoredTensors = std::vector<std::pair<std::string, Tensor>>;
 
 // The plain linear layer that a merged one becomes.
 struct Merged {

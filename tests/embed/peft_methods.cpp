@@ -2,7 +2,7 @@
 // graft's half of peft_methods.py:
 //
 //   peft_methods fresh MODEL IMAGE DIRECTORY OPTIONS   attaches a fresh adapter and trains it for a few steps
-//   peft_methods load MODEL IMAGE DIRECTORY OPTIONS    loads OPTIONS["adapter"] and trains it for one step
+//   peft_methods load MODEL IMAGE DIRECTORY OPTIONS    loads OPTIONS["adapter"] and trains it, for one step unless told
 //
 // OPTIONS is JSON: "strategy", "params", "targets", "exclude", "components", "modules_to_save", "rank_pattern",
 // "alpha_pattern", "adapter", "steps", "learning_rate", "eps". DIRECTORY gets adapter/ and merged/ (before the step of `load`), stepped/
@@ -173,7 +173,7 @@ int run(const std::vector<std::string>& arguments) {
     out.emplace_back("merged", lesson.logits(*open_model(registry, directory / "merged")));
   }
   if (!is_fresh) {
-    train(lesson, *model, *adapter, options, 1);
+    train(lesson, *model, *adapter, options, options.value("steps", 1));
     adapter->save(directory / "stepped");
   }
   model::write_safetensors(directory / "out.safetensors", out);

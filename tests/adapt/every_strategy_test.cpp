@@ -6,6 +6,8 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <graft/checkpoint_policy.h>
+#include <graft/peft.h>
+#include <graft/plugin.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

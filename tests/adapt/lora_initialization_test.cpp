@@ -24,6 +24,8 @@ namespace {
 // The tiny model with LoRA on its decoder, before any step.
 class Fresh {
  public:
+  Fresh(const Fresh&) = delete;
+  Fresh& operator=(const Fresh&) = delete;
   explicit Fresh(const nlohmann::json& params, const SitePatterns& ranks = {},
                  const SitePatterns& alphas = {}, std::uint64_t seed = 1)
       : model(tests::open_tiny_model()) {
@@ -61,7 +63,7 @@ double std_of(const at::Tensor& x) {
 }
 
 TEST(LoraInitialization, test_lora_linear_init_default) {
-  const Fresh fresh({{"r", 64}});
+  const Fresh fresh(nlohmann::json{{"r", 64}});
   const double bound = 1.0 / std::sqrt(256.0);
   EXPECT_LE(fresh.a().abs().max().item<double>(), bound);
   EXPECT_NEAR(std_of(fresh.a()), bound / std::sqrt(3.0), 0.02 * bound);
@@ -121,7 +123,8 @@ TEST(LoraInitialization, test_lora_olora_linear_init_default) {
 }
 
 TEST(LoraInitialization, test_lora_seed_makes_it_reproducible) {
-  const Fresh one({{"r", 4}}), same({{"r", 4}}), other({{"r", 4}}, {}, {}, 2);
+  const Fresh one(nlohmann::json{{"r", 4}}), same(nlohmann::json{{"r", 4}}),
+      other(nlohmann::json{{"r", 4}}, {}, {}, 2);
   EXPECT_TRUE(at::equal(one.a(), same.a()));
   EXPECT_FALSE(at::equal(one.a(), other.a()));
 }
@@ -129,7 +132,7 @@ TEST(LoraInitialization, test_lora_seed_makes_it_reproducible) {
 TEST(LoraInitialization, test_rank_alpha_pattern_override) {
   const SitePatterns ranks({{"layers\\.0\\.mlp\\.down_proj", 2}, {"down_proj", 6}}, "peft.rank_pattern");
   const SitePatterns alphas({{"down_proj", 5}}, "peft.alpha_pattern");
-  const Fresh fresh({{"r", 4}}, ranks, alphas);
+  const Fresh fresh(nlohmann::json{{"r", 4}}, ranks, alphas);
   EXPECT_EQ(fresh.a().size(0), 2);
   EXPECT_EQ(fresh.by_name.at("model.language_model.layers.1.mlp.down_proj.lora_A.weight").size(0), 6);
   EXPECT_EQ(fresh.by_name.at("model.language_model.layers.1.mlp.up_proj.lora_A.weight").size(0), 4);

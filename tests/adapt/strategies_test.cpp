@@ -271,7 +271,7 @@ TEST(AdaLora, KeepsTheTripletsOfTheHighestImportance) {
       uncertainty[name] = uncertainty[name] * 0.85 + (now - importance[name]).abs() * 0.15;
     }
     layer.strategy.after_update(
-        ModelView(*layer.plan.hook, layer.sites, layer.params, Grads::kLent, step, 0).raw());
+        ModelView(*layer.plan.hook, layer.sites, layer.params, Weights::kNone, Grads::kLent, step, 0).raw());
   }
   const auto scores = score("lora_E").flatten() + score("lora_A").mean(1) + score("lora_B").mean(0);
   const auto kept = scores > std::get<0>(at::sort(scores))[1];
@@ -299,7 +299,7 @@ TEST(AdaLora, FilesHoldTheTripletsThatAreLeft) {
     ASSERT_EQ(file->size(), 3u);
     EXPECT_EQ(file->at(0).second.sizes().vec(), (std::vector<std::int64_t>{2, 6}));
     EXPECT_EQ(file->at(2).second.sizes().vec(), (std::vector<std::int64_t>{8, 2}));
-    const ModelView view(*other.plan.hook, other.sites, other.params);
+    const ModelView view(*other.plan.hook, other.sites, other.params, Weights::kNone);
     other.strategy.import_tensors(*view.raw().sites[0], *file);
     auto damaged = *file;
     damaged[0].second = at::zeros({3, 6});

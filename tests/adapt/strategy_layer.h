@@ -71,7 +71,8 @@ class StrategyLayer {
     return at::linear(x, weight.to(x.dtype()), bias.defined() ? bias.to(x.dtype()) : bias);
   }
   at::Tensor operator()(const at::Tensor& x, bool is_training = false) {
-    const model::BaseLayer layer{[&](const at::Tensor& input) { return base(input); }, weight, bias};
+    const model::BaseLayer layer{[&](const at::Tensor& input) { return base(input); }, [&] { return weight; },
+                                 bias};
     model::PassOptions pass;
     pass.is_training = is_training;
     return plan.hook->linear(0, x, layer, pass);
@@ -85,7 +86,7 @@ class StrategyLayer {
   }
 
   [[nodiscard]] nlohmann::json exported() const {
-    return *strategy.export_config(adapt::ModelView(*plan.hook, sites, params).raw());
+    return *strategy.export_config(adapt::ModelView(*plan.hook, sites, params, adapt::Weights::kNone).raw());
   }
 
   static constexpr const char* kName = "model.layers.0.mlp.down_proj";

@@ -73,7 +73,7 @@ typedef struct graft_peft_values {
   graft_hdr hdr;
   const graft_site *site;
   graft_tensor weight; /* of the base layer, [out_features, in_features]; NULL where it is not needed: in
-                               * regularize, before_update, after_update and export_config */
+                               * regularize, before_update, after_update, export_config and import_tensors */
   graft_tensor bias;   /* [out_features], NULL if it has none */
   const graft_tensor *params; /* in the order of plan_site */
   const graft_tensor

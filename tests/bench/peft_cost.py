@@ -31,7 +31,7 @@ METHODS = {
     "pissa": ("lora", {"r": 8, "init": "pissa", "pissa_iterations": 2}),
     "lora_fa": ("lora", {"r": 8, "freeze_a": True}),
     "ia3": ("ia3", {"feedforward_modules": ["down_proj"]}),
-    "vera": ("vera", {}),
+    "vera": ("vera", {"r": 48}),  # as 256 is to the width of a 7B model
     "hira": ("hira", {"r": 8}),
     "miss": ("miss", {"r": 8}),
     "adalora": ("adalora", {"init_r": 8}),

@@ -39,15 +39,34 @@ ModulePattern::ModulePattern(const std::string& pattern, std::string where)
   code_ = std::shared_ptr<const void>(code, [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
 }
 
-bool ModulePattern::matches(std::string_view name) const {
+template <typename Use>
+auto ModulePattern::run(std::string_view name, Use use) const {
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(code, nullptr), &pcre2_match_data_free);
   const int result = pcre2_match(code, bytes(name), name.size(), 0, 0, data.get(), nullptr);
-  if (result >= 0) return true;
-  if (result == PCRE2_ERROR_NOMATCH) return false;
+  if (result >= 0) return use(data.get());
+  if (result == PCRE2_ERROR_NOMATCH) return use(static_cast<pcre2_match_data*>(nullptr));
   throw support::UserError(support::cat(where_, ": \"", pattern_, "\" cannot be matched against ", name, ": ",
                                         pcre2_message(result), "; write it without nested repetitions"));
+}
+
+bool ModulePattern::matches(std::string_view name) const {
+  return run(name, [](pcre2_match_data* data) { return data != nullptr; });
+}
+
+std::string ModulePattern::group(std::string_view name, const char* group) const {
+  return run(name, [&](pcre2_match_data* data) -> std::string {
+    PCRE2_UCHAR* text = nullptr;
+    PCRE2_SIZE length = 0;
+    if (data == nullptr || pcre2_substring_get_byname(data, reinterpret_cast<PCRE2_SPTR>(group), &text,
+                                                      &length) != 0) {
+      return {};
+    }
+    std::string out(reinterpret_cast<const char*>(text), length);
+    pcre2_substring_free(text);
+    return out;
+  });
 }
 
 std::string quote_pattern(std::string_view text) {

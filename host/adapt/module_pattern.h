@@ -18,8 +18,14 @@ class ModulePattern {
 
   // Throws UserError if the expression needs more steps than any sensible one would (nested repetition).
   [[nodiscard]] bool matches(std::string_view name) const;
+  // What the expression's group of this name matched; empty if the expression does not match.
+  [[nodiscard]] std::string group(std::string_view name, const char* group) const;
 
  private:
+  // Runs the expression and hands what matched to `use`, or null.
+  template <typename Use>
+  auto run(std::string_view name, Use use) const;
+
   std::shared_ptr<const void> code_;
   std::string pattern_;
   std::string where_;

@@ -104,6 +104,29 @@ void read_targets(const nlohmann::ordered_json& config, const std::string& file,
   }
 }
 
+// layers_to_transform, a number or a list of them, and layers_pattern, a name or a list of them.
+void read_layers(const nlohmann::ordered_json& config, const std::string& file, TargetSpec& spec) {
+  const auto items = [&](const char* key) {
+    const auto found = config.find(key);
+    if (found == config.end() || found->is_null()) return nlohmann::ordered_json::array();
+    return found->is_array() ? *found : nlohmann::ordered_json::array({*found});
+  };
+  for (const auto& layer : items("layers_to_transform")) {
+    if (!layer.is_number_integer()) {
+      throw support::UserError(
+          support::cat(file, ": layers_to_transform holds ", layer.dump(), ", expected numbers of layers"));
+    }
+    spec.layers.push_back(layer.get<std::int64_t>());
+  }
+  if (!spec.layers.empty() && (spec.all_linear || !spec.pattern.empty())) {  // PEFT refuses to make one
+    throw support::UserError(
+        support::cat(file, ": layers_to_transform goes with a list of target_modules alone, found ",
+                     config.at("target_modules").dump()));
+  }
+  spec.layers_patterns = string_list(items("layers_pattern"), file + ": layers_pattern");
+  std::erase(spec.layers_patterns, std::string());
+}
+
 }  // namespace
 
 std::vector<std::string> minimal_endings(const Names& adapted, const Names& others) {
@@ -186,12 +209,6 @@ nlohmann::ordered_json read_adapter_config(const std::filesystem::path& director
 
 SharedFields shared_fields(const nlohmann::ordered_json& config, const std::filesystem::path& directory) {
   const auto file = (directory / "adapter_config.json").string();
-  for (const char* key : {"layers_pattern", "layers_to_transform"}) {
-    const auto found = config.find(key);
-    if (found == config.end() || found->is_null() || (found->is_structured() && found->empty())) continue;
-    throw support::UserError(support::cat(file, ": ", key, " = ", found->dump(),
-                                          " is not offered; list the layers in target_modules"));
-  }
   SharedFields fields;
   TargetSpec& spec = fields.targets;
   spec.components = {GRAFT_COMPONENT_LANGUAGE, GRAFT_COMPONENT_VISION, GRAFT_COMPONENT_PROJECTOR,
@@ -205,6 +222,7 @@ SharedFields shared_fields(const nlohmann::ordered_json& config, const std::file
     throw support::UserError(
         file + ": target_modules is missing or empty; which layers the adapter belongs to is not known");
   }
+  read_layers(config, file, spec);
   if (const auto saved = config.find("modules_to_save"); saved != config.end() && saved->is_array()) {
     fields.modules_to_save = string_list(*saved, file + ": modules_to_save");
   }

@@ -106,11 +106,12 @@ void plan_base(const Strategy& strategy, const PlanInput& input, Plan& plan) {
     }
   }
   for (auto& param : params) param.tensor.requires_grad_(false);
+  const std::vector<bool> trains = strategy.plan_base(params, site_of, input.selected_params);
   for (std::size_t i = 0; i < params.size(); ++i) {
     const bool is_copied = input.saved_params[i];
     if (is_copied) refuse_tied(params, i);
     if (params[i].tied_to >= 0) continue;
-    if (!is_copied && !strategy.trains(params[i], site_of[i], input.selected_params[i])) continue;
+    if (!is_copied && !trains[i]) continue;
     AdapterTensor tensor;
     tensor.name = params[i].name;
     tensor.is_base = true;

@@ -147,20 +147,40 @@ std::vector<PlannedParam> Strategy::plan_site(const SelectedSite& site) const {
   return checked_params(who_, support::cat("at ", site.site->name), params, n);
 }
 
-bool Strategy::trains(const model::Param& param, std::int32_t site, bool is_selected) const {
-  if (table_->plan_base_param == nullptr) return false;
-  const graft_base_param view{.hdr = GRAFT_HDR(graft_base_param),
-                              .name = plugin::view(param.name),
-                              .sizes = param.sizes.data(),
-                              .rank = static_cast<std::uint32_t>(param.sizes.size()),
-                              .component = param.component,
-                              .site = site,
-                              .is_selected = is_selected ? 1 : 0};
-  std::int32_t is_trained = 0;
-  plugin::call(who_, [&](graft_error* error) {
-    return table_->plan_base_param(instance_->raw(), &view, &is_trained, error);
-  });
-  return is_trained != 0;
+std::vector<bool> Strategy::plan_base(const std::vector<model::Param>& params,
+                                      const std::vector<std::int32_t>& sites,
+                                      const std::vector<bool>& selected) const {
+  std::vector<bool> trains(params.size(), false);
+  if (table_->plan_base == nullptr) return trains;
+  std::vector<graft_base_param> views;
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    const auto owner = params[i].tied_to >= 0 ? static_cast<std::size_t>(params[i].tied_to) : i;
+    views.push_back({.hdr = GRAFT_HDR(graft_base_param),
+                     .name = plugin::view(params[i].name),
+                     .sizes = params[i].sizes.data(),
+                     .rank = static_cast<std::uint32_t>(params[i].sizes.size()),
+                     .component = params[i].component,
+                     .site = sites[i],
+                     .is_selected = selected[i] || selected[owner] ? 1 : 0});
+  }
+  std::vector<const graft_base_param*> list;
+  for (const graft_base_param& view : views) list.push_back(&view);
+  std::vector<std::int32_t> chosen(params.size(), 0);
+  graft_status status = GRAFT_OK;
+  try {
+    plugin::call(who_, [&](graft_error* error) {
+      status = table_->plan_base(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()),
+                                 chosen.data(), error);
+      return status;
+    });
+  } catch (const support::PluginError& error) {
+    if (status == GRAFT_E_INVALID_ARGUMENT) throw support::UserError(error.what());
+    throw;
+  }
+  for (std::size_t i = 0; i < params.size(); ++i) {  // a tied parameter is trained as its owner
+    if (chosen[i] != 0) trains[params[i].tied_to >= 0 ? static_cast<std::size_t>(params[i].tied_to) : i] = true;
+  }
+  return trains;
 }
 
 void Strategy::initialize(const graft_peft_model& model) const {

@@ -46,7 +46,7 @@ class Strategy {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const nlohmann::json& params() const { return params_; }  // defaults filled in
   [[nodiscard]] bool adapts_sites() const { return table_->plan_site != nullptr; }
-  [[nodiscard]] bool trains_base() const { return table_->plan_base_param != nullptr; }
+  [[nodiscard]] bool trains_base() const { return table_->plan_base != nullptr; }
   [[nodiscard]] bool takes_rank() const { return (table_->properties & GRAFT_PEFT_TAKES_RANK) != 0; }
   [[nodiscard]] bool takes_alpha() const { return (table_->properties & GRAFT_PEFT_TAKES_ALPHA) != 0; }
   [[nodiscard]] bool files_exclude() const { return (table_->properties & GRAFT_PEFT_NO_EXCLUSION) == 0; }
@@ -57,7 +57,11 @@ class Strategy {
 
   [[nodiscard]] std::vector<PlannedParam> plan_model(const std::vector<SelectedSite>& sites) const;
   [[nodiscard]] std::vector<PlannedParam> plan_site(const SelectedSite& site) const;
-  [[nodiscard]] bool trains(const model::Param& param, std::int32_t site, bool is_selected) const;
+  // By index of `params`, which parameters are trained themselves, tied ones as their owners; `sites`: the site of each, -1 if none. UserError if the
+  // strategy's parameters do not fit the model.
+  [[nodiscard]] std::vector<bool> plan_base(const std::vector<model::Param>& params,
+                                            const std::vector<std::int32_t>& sites,
+                                            const std::vector<bool>& selected) const;
   void initialize(const graft_peft_model& model) const;
 
   // Undefined if there is nothing to add to the loss.

@@ -108,8 +108,53 @@ void check_exclusions(const std::vector<Module>& modules, const TargetSpec& spec
   }
 }
 
+// Every number and every expression of the layers must hold something that is targeted.
+void check_layers(const std::vector<Module>& modules, const TargetSpec& spec, const TargetMatcher& matcher) {
+  if (spec.layers.empty()) return;
+  TargetSpec everywhere = spec;
+  everywhere.layers.clear();
+  const TargetMatcher anywhere(everywhere);
+  const LayerFilter filter(spec.layers, spec.layers_patterns);
+  std::set<std::int64_t> numbers;
+  std::set<std::string> lists;
+  for (const auto& module : modules) {
+    if (!spec.has_component(module.component) || !anywhere.targets(module.name)) continue;
+    if (const auto number = filter.block(module.name)) numbers.insert(*number);
+    if (auto list = block_list(module.name); !list.empty()) lists.insert(std::move(list));
+  }
+  const std::vector<std::string> list_names(lists.begin(), lists.end());
+  for (const auto& pattern : spec.layers_patterns) {
+    const LayerFilter one(spec.layers, {pattern});
+    if (any_of(modules, [&](const Module& m) { return one.block(m.name).has_value(); })) continue;
+    throw support::UserError(
+        support::cat("peft.layers_pattern: \"", pattern, "\" names no list of blocks of this model",
+                     support::did_you_mean(pattern, list_names), "; they are: ", support::join(list_names, ", ")));
+  }
+  for (const auto layer : spec.layers) {
+    if (numbers.count(layer) > 0) continue;
+    std::vector<std::string> known;
+    for (const auto number : numbers) known.push_back(std::to_string(number));
+    throw support::UserError(support::cat("peft.layers_to_transform: ", layer,
+                                          " is the number of no block that holds target modules; their numbers are: ",
+                                          support::join(known, ", ")));
+  }
+  for (const auto& entry : spec.names) {
+    const bool is_found = any_of(modules, [&](const Module& m) {
+      return spec.has_component(m.component) && matches_entry(m.name, entry) && matcher.targets(m.name);
+    });
+    if (!is_found) {
+      throw support::UserError(support::cat("peft.target_modules: \"", entry,
+                                            "\" matches no layer in the blocks of peft.layers_to_transform; drop "
+                                            "it, or add a block that has one"));
+    }
+  }
+}
+
 void check(const std::vector<Module>& modules, const TargetSpec& spec, const TargetMatcher& matcher) {
-  check_targets(modules, spec, matcher);
+  TargetSpec everywhere = spec;
+  everywhere.layers.clear();
+  check_targets(modules, everywhere, TargetMatcher(everywhere));
+  check_layers(modules, spec, matcher);
   check_exclusions(modules, spec, matcher);
 }
 
@@ -120,16 +165,21 @@ bool TargetSpec::has_component(std::int32_t component) const {
 }
 
 TargetMatcher::TargetMatcher(const TargetSpec& spec)
-    : all_(spec.selects_all()), names_(spec.names), exclude_names_(spec.exclude_names) {
+    : all_(spec.selects_all()),
+      layers_(spec.layers, spec.layers_patterns),
+      names_(spec.names),
+      exclude_names_(spec.exclude_names) {
   if (!all_ && !spec.pattern.empty()) pattern_.emplace(spec.pattern, "peft.target_modules");
   if (!spec.exclude_pattern.empty()) exclude_pattern_.emplace(spec.exclude_pattern, "peft.exclude_modules");
 }
 
 bool TargetMatcher::targets(std::string_view module) const {
-  if (all_) return true;
-  if (pattern_) return pattern_->matches(module);
-  return std::any_of(names_.begin(), names_.end(),
-                     [&](const auto& entry) { return matches_entry(module, entry); });
+  if (all_) return layers_.passes(module);
+  if (pattern_) return pattern_->matches(module) && layers_.passes(module);
+  const auto fits = [&](const auto& entry) {
+    return module == entry || (matches_entry(module, entry) && layers_.passes(module));
+  };
+  return std::any_of(names_.begin(), names_.end(), fits);
 }
 
 bool TargetMatcher::excludes(std::string_view module) const {

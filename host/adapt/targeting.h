@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "adapt/layer_filter.h"
 #include "adapt/module_pattern.h"
 #include "model/model.h"
 
@@ -21,6 +22,9 @@ struct TargetSpec {
   std::vector<std::string> names;  // else a list
   std::string exclude_pattern;
   std::vector<std::string> exclude_names;
+  // Of numbered blocks only these, see LayerFilter; whole names in `names` are not affected, as in PEFT.
+  std::vector<std::int64_t> layers;
+  std::vector<std::string> layers_patterns;
   std::vector<std::int32_t> components;  // GRAFT_COMPONENT_*
 
   [[nodiscard]] bool selects_all() const { return all_linear || (pattern.empty() && names.empty()); }
@@ -33,13 +37,14 @@ class TargetMatcher {
  public:
   explicit TargetMatcher(const TargetSpec& spec);  // UserError for a malformed expression
 
-  // Exclusions aside; true for every module if the spec selects all.
+  // Exclusions aside; true for every module of the layers if the spec selects all.
   [[nodiscard]] bool targets(std::string_view module) const;
   [[nodiscard]] bool excludes(std::string_view module) const;
   [[nodiscard]] bool selects(std::string_view module) const { return targets(module) && !excludes(module); }
 
  private:
   bool all_;
+  LayerFilter layers_;
   std::vector<std::string> names_, exclude_names_;
   std::optional<ModulePattern> pattern_, exclude_pattern_;
 };
@@ -51,8 +56,8 @@ struct Selection {
   std::vector<bool> sites;  // by site index
 };
 
-// Throws UserError naming the entry of target_modules that matches no site of the components, or the
-// exclusion that matches no site at all, with the nearest names.
+// Throws UserError naming the entry of target_modules, layers_to_transform or layers_pattern that matches no site of the
+// components, or the exclusion that matches no site at all, with the nearest names.
 [[nodiscard]] Selection select_sites(const std::vector<model::Site>& sites, const TargetSpec& spec);
 
 // Base parameters covered by the spec, by parameter index: the component is listed, and the module that holds

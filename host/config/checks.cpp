@@ -26,6 +26,7 @@ class Checker {
              "--model_name_or_path DIR");
     check_pixels();
     check_precision();
+    check_peft(c_, command_, where_);
     if ((command_ & (kTrain | kSft)) != 0) check_training();
     if (command_ == kTrain) check_grpo();
     if (command_ == kEval)
@@ -59,27 +60,12 @@ class Checker {
            "is float32 over model.dtype=bfloat16, whose weights are rounded already; leave it out, or use "
            "model.dtype=float32");
     }
-    if ((command_ & (kTrain | kSft)) != 0 && c_.peft.strategy == "full" && c_.model.dtype == "bfloat16") {
-      fail("model.dtype",
-           "is bfloat16 with peft.strategy=full, which trains the weights themselves, and small updates "
-           "would be lost; use model.dtype=float32 with model.compute_dtype=bfloat16, which computes with "
-           "float32 weights in bfloat16");
-    }
   }
 
   void check_training() const {
     required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
     required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
-    if (c_.peft.components.empty()) fail("peft.components", "is empty, so nothing would be trained");
-    if (const auto* names = std::get_if<std::vector<std::string>>(&c_.peft.target_modules);
-        names && names->empty()) {
-      fail("peft.target_modules", "is empty, so nothing would be adapted");
-    }
     check_schedule(c_, command_, where_);
-    if (c_.model.init == "random" && c_.peft.strategy != "full") {
-      fail("model.init", cat("is \"random\" with peft.strategy \"", c_.peft.strategy,
-                             "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
-    }
     if (command_ == kSft) {
       one_limit("train.micro_batch_size", c_.train.micro_batch_size);
       divides("train.micro_batch_size", c_.train.samples_per_micro_batch(), "train.batch_size",

@@ -101,7 +101,7 @@ class Applier {
   }
 
   static bool takes_bool(const std::string& name) {
-    for (const char* word : {"use_peft", "gradient_checkpointing", "freeze_vision_modules", "bf16"}) {
+    for (const char* word : {"use_peft", "use_rslora", "use_dora", "gradient_checkpointing", "freeze_vision_modules", "bf16"}) {
       if (name == word) return true;
     }
     const Schema* schema = schema_of_flag(name);
@@ -109,7 +109,7 @@ class Applier {
   }
 
   static bool takes_list(const std::string& name) {
-    for (const char* word : {"lora_target_modules", "reward_funcs", "reward_weights"}) {
+    for (const char* word : {"lora_modules_to_save", "lora_target_modules", "reward_funcs", "reward_weights"}) {
       if (name == word) return true;
     }
     const Schema* schema = schema_of_flag(name);
@@ -131,7 +131,7 @@ class Applier {
     const std::string path = key == nullptr ? flag.name : key->path;
     const Schema* schema = run_schema().schema_at(path);
     if (flag.values.size() > 1) {
-      assign(path, flag.values, flag.origin);
+      assign(path, parse_list(schema, flag.values), flag.origin);
     } else if (flag.name == "plugin") {
       append(path, one(flag), flag.origin);
     } else {
@@ -146,6 +146,11 @@ class Applier {
       assign("peft.strategy", boolean(flag) ? "lora" : "full", flag.origin);
     } else if (name == "lora_r" || name == "lora_alpha" || name == "lora_dropout") {
       assign(cat("peft.params.", name.substr(5)), json_or_text(one(flag)), flag.origin);
+      lora_flags_.push_back(flag.origin);
+    } else if (name == "use_rslora" || name == "use_dora") {
+      apply_lora_switch(flag);
+    } else if (name == "lora_modules_to_save") {
+      assign("peft.modules_to_save", non_empty(flag), flag.origin);
       lora_flags_.push_back(flag.origin);
     } else if (name == "lora_target_modules") {
       const std::vector<std::string>& values = flag.values;
@@ -201,20 +206,34 @@ class Applier {
     return true;
   }
 
+  // False says nothing, unless the file says true.
+  void apply_lora_switch(const Flag& flag) {
+    const std::string path = cat("peft.params.", flag.name);
+    if (!boolean(flag) && !target_.contains(pointer(path))) return;
+    assign(path, boolean(flag), flag.origin);
+    lora_flags_.push_back(flag.origin);
+  }
+
   // Frozen weights need no more precision than products take of them; those that are trained are float32 masters.
   void finish_precision() {
     if (bf16_origin_.empty() || effective("model.compute_dtype") != "bfloat16") return;
     const bool is_chosen = target_.contains(pointer("model.dtype"));
-    const bool trains_base = (command_ & (kTrain | kSft)) != 0 && effective("peft.strategy") == "full";
+    const bool trains_base = (command_ & (kTrain | kSft)) != 0 && is_known_to_train_base();
     if (!is_chosen && !trains_base) assign("model.dtype", "bfloat16", bf16_origin_);
   }
 
-  // A lora_* flag must reach a strategy that reads it.
-  void finish_lora() const {
-    if (lora_flags_.empty()) return;
+  bool is_known_to_train_base() const {
     const json strategy = effective("peft.strategy");
-    if (!strategy.is_string() || strategy == "lora") return;  // not a string: reported by the validation
-    throw UserError(cat(lora_flags_.front(), ": has no effect, because peft.strategy is ", shown(strategy),
+    PeftConfig peft;
+    peft.strategy = strategy.is_string() ? strategy.get<std::string>() : "";  // reported by the validation
+    return peft.is_known_to_train_base();
+  }
+
+  // A lora_* flag must reach a strategy with an adapter; that it knows the parameter is the plugin's to check.
+  void finish_lora() const {
+    if (lora_flags_.empty() || !is_known_to_train_base()) return;
+    throw UserError(cat(lora_flags_.front(), ": has no effect, because peft.strategy is ",
+                        shown(effective("peft.strategy")),
                         "; add --use_peft true (peft.strategy=lora) or leave the lora_* flags out"));
   }
 

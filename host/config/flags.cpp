@@ -23,6 +23,8 @@ constexpr std::pair<const char*, const char*> kForeignFlags[] = {
     {"gradient_checkpointing_kwargs", "checkpointing is always equal to the non-reentrant kind"},
     {"is_reward_customized_from_vlm_module", "name rewards with --reward_funcs"},
     {"log_completions", "leave it out"},
+    {"lora_target_parameters", "linear layers are adapted, by --lora_target_modules"},
+    {"lora_task_type", "models are causal language models"},
     {"optim", "the optimizer is AdamW"},
     {"packing",
      "samples are always packed, without padding; train.micro_batch_tokens sets how many tokens a pass has"},
@@ -44,7 +46,7 @@ const std::vector<SpecialFlag>& special_flags() {
       {"bf16",
        "true: model.compute_dtype=bfloat16 (mixed precision), and model.dtype=bfloat16 unless that key is "
        "set or "
-       "peft.strategy=full trains the weights, which stay float32; false: float32 for both"},
+       "peft.strategy=full or layers trains the weights, which stay float32; false: float32 for both"},
       {"data_file_paths", "data.train (data.eval for graft eval): files joined by ':'"},
       {"freeze_vision_modules", "peft.components: language, or language, vision and projector"},
       {"generation_batch_size", "train.num_mini_batches: this many completions a rollout"},
@@ -54,6 +56,7 @@ const std::vector<SpecialFlag>& special_flags() {
       {"image_folders", "data.image_root: directories joined by ':'"},
       {"lora_alpha", "peft.params.alpha"},
       {"lora_dropout", "peft.params.dropout"},
+      {"lora_modules_to_save", "peft.modules_to_save"},
       {"lora_r", "peft.params.r"},
       {"lora_target_modules", "peft.target_modules: names, or all-linear"},
       {"lr_scheduler_type", "optimizer.schedule"},
@@ -65,7 +68,9 @@ const std::vector<SpecialFlag>& special_flags() {
       {"reward_weights", "the weight of each reward"},
       {"scale_rewards", "objective.scale_rewards"},
       {"steps_per_generation", "train.num_mini_batches: this many micro-batches a rollout"},
+      {"use_dora", "peft.params.use_dora"},
       {"use_peft", "peft.strategy: lora or full"},
+      {"use_rslora", "peft.params.use_rslora"},
   };
   return flags;
 }
@@ -91,8 +96,9 @@ json parse_value(const Schema* schema, const std::string& text) {
   }
   if ((types & kArray) != 0) {
     json value = json_or_text(text);
-    if (value.is_array() || (value.is_object() && schema->wraps_single)) return value;
-    return schema->wraps_single ? json(support::split(text, ',')) : json(text);
+    const bool takes_object = schema->wraps_single || (types & kObject) != 0;
+    if (value.is_array() || (value.is_object() && takes_object)) return value;
+    return schema->wraps_single ? parse_list(schema, support::split(text, ',')) : json(text);
   }
   if ((types & kString) != 0) {
     if (!text.starts_with('"')) return text;  // 007 or true may be meant as a name
@@ -103,6 +109,13 @@ json parse_value(const Schema* schema, const std::string& text) {
   if ((types & kNumber) != 0 && !json::accept(text) && support::parse_number(text, number))
     return number;  // ".5"
   return json_or_text(text);
+}
+
+json parse_list(const Schema* schema, const std::vector<std::string>& words) {
+  if (schema == nullptr || schema->items == nullptr || schema->items->types != kInteger) return words;
+  json list = json::array();
+  for (const std::string& word : words) list.push_back(json_or_text(word));
+  return list;
 }
 
 void unknown_key(const std::string& path, const std::string& origin) {

@@ -30,6 +30,9 @@ struct SpecialFlag {
 // The value a user means by `text` where `schema` is expected; null stands for a free-form place.
 [[nodiscard]] nlohmann::json parse_value(const Schema* schema, const std::string& text);
 
+// The same for a list that is given as several words.
+[[nodiscard]] nlohmann::json parse_list(const Schema* schema, const std::vector<std::string>& words);
+
 // Throw the UserError for a name that does not exist, with the nearest one or the reason why it is missing.
 [[noreturn]] void unknown_key(const std::string& path, const std::string& origin);
 [[noreturn]] void unknown_flag(const std::string& name);

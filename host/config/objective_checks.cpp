@@ -83,11 +83,11 @@ class ObjectiveChecker {
                ", but model.init is \"random\": there is no reference policy worth staying close to; set "
                "beta=0 or start from pretrained weights"));
     }
-    if (c_.reference == "base" && config_.peft.strategy == "full") {
+    if (c_.reference == "base" && config_.peft.is_known_to_train_base()) {
       fail("objective.reference",
-           "is \"base\" with peft.strategy \"full\", which trains the base weights themselves, so no policy "
-           "without an "
-           "adapter is left; use reference=initial (a copy of the initial weights) or an adapter strategy");
+           cat("is \"base\" with peft.strategy \"", config_.peft.strategy,
+               "\", which trains the base weights themselves, so no policy without an adapter is left; use "
+               "reference=initial (a copy of the initial weights) or an adapter strategy"));
     }
   }
 

@@ -42,6 +42,17 @@ void assign(PatternOrNames& out, const json& value) {
   }
 }
 
+void assign(PatternValues& out, const json& value) {
+  out = {{}, value.is_array()};
+  for (const auto& [key, item] : value.items()) {
+    if (value.is_object()) {
+      out.entries.emplace_back(key, item.get<double>());
+    } else {
+      out.entries.emplace_back(item.at(0).get<std::string>(), item.at(1).get<double>());
+    }
+  }
+}
+
 // Assigns every member from a resolved configuration.
 class ReadVisitor {
  public:
@@ -151,6 +162,7 @@ LoadedConfig load_run_config(const std::optional<std::string>& file, const std::
     const json rewards = json::object({{"rewards", json::array({"iou", "format"})}});
     out.resolved["rewards"] = resolve(run_schema().root, rewards, where)["rewards"];
   }
+  check_pattern_values(out.resolved, where);
   ReadVisitor visitor(out.resolved);
   describe_keys(out.config, visitor);
   check_run_config(out.config, command, where);

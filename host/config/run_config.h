@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -58,13 +59,28 @@ struct DataConfig {
   bool strict = false;
 };
 
+// Values by regular expressions over layer names.
+struct PatternValues {
+  std::vector<std::pair<std::string, double>> entries;
+  bool is_ordered = true;  // written as a list, so that the first expression that fits counts
+};
+
 struct PeftConfig {
   std::string strategy = "full";
   nlohmann::json params = nlohmann::json::object();
   PatternOrNames target_modules = std::string("all-linear");
   PatternOrNames exclude_modules = std::vector<std::string>{};
   std::vector<std::string> components = {"language"};
-  std::optional<std::string> adapter;  // PEFT directory
+  std::vector<std::int64_t> layers_to_transform;  // empty: all
+  std::vector<std::string> layers_pattern;        // empty: any
+  PatternValues rank_pattern, alpha_pattern;
+  std::vector<std::string> modules_to_save;
+  std::optional<std::string> adapter;      // PEFT directory
+  std::vector<std::string> base_adapters;  // PEFT directories
+
+  // True for the strategies in this tree that train the model's own weights, which are known before any plugin is loaded: for
+  // defaults and for early messages. What a strategy really does is checked when it is attached.
+  [[nodiscard]] bool is_known_to_train_base() const { return strategy == "full" || strategy == "layers"; }
 };
 
 struct RewardConfig {

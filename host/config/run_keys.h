@@ -7,24 +7,10 @@
 // (run_config.cpp) assigns it. So a key cannot be documented but not read, or the other way round.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
+#include "config/peft_keys.h"
 #include "config/run_config.h"
 
 namespace graft::config {
-
-// What the type of the member does not say.
-struct KeySpec {
-  const char* description;
-  const char* flag =
-      "";  // name of TRL or VLM-R1, usable as --flag, if it differs from the key only in its section
-  const char* unit = "";
-  std::optional<double> minimum{}, maximum{}, above{}, below{};
-  std::vector<std::string> words{};  // the only strings allowed
-  unsigned commands = 0;             // where it has an effect; 0: as its section
-};
 
 template <typename Visitor>
 void describe_keys(RunConfig& c, Visitor& v) {
@@ -124,26 +110,7 @@ void describe_keys(RunConfig& c, Visitor& v) {
         {.description = "A bad sample ends the run; otherwise it is skipped, with a warning.",
          .flag = "strict"});
 
-  v.section("peft", "What is trained", kTrain | kSft);
-  v.key("strategy", c.peft.strategy,
-        {.description = "PEFT strategy plugin: \"lora\", \"full\" (full fine-tuning), …"});
-  v.key("params", c.peft.params,
-        {.description = "Parameters of the strategy; `graft plugins show NAME` lists them."});
-  v.key(
-      "target_modules", c.peft.target_modules,
-      {.description =
-           "Linear layers it applies to: \"all-linear\", a regular expression that matches whole names, or a "
-           "list of names and name endings."});
-  v.key("exclude_modules", c.peft.exclude_modules,
-        {.description = "Layers left out: a regular expression or a list. Wins over target_modules."});
-  v.key("components", c.peft.components,
-        {.description = "Parts of the model that are trained; layers elsewhere stay frozen.",
-         .words = {"language", "vision", "projector", "head"}});
-  v.key("adapter", c.peft.adapter,
-        {.description =
-             "Adapter directory in PEFT's format to start from (train, sft) or to use (eval, generate).",
-         .flag = "adapter",
-         .commands = kAllCommands});
+  describe_peft_keys(c.peft, v);
 
   v.section("checkpoint_policy", "Gradient checkpointing: memory for time", kTrain | kSft);
   v.key("name", c.checkpoint_policy.name, {.description = "Checkpoint policy plugin: \"none\", \"full\", …"});

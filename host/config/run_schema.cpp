@@ -40,6 +40,18 @@ void set_type(Schema& schema, const T& value, const KeySpec& spec) {
     schema.items = string_items(spec);
     schema.wraps_single = true;
     schema.default_value = value;
+  } else if constexpr (std::is_same_v<T, std::vector<std::int64_t>>) {
+    Schema item;
+    item.types = kInteger;
+    item.minimum = spec.minimum;
+    schema.types = kArray;
+    schema.items = std::make_shared<const Schema>(std::move(item));
+    schema.wraps_single = true;
+    schema.default_value = value;
+  } else if constexpr (std::is_same_v<T, PatternValues>) {  // its inside: peft_checks.cpp
+    schema.types = kObject | kArray;
+    schema.is_open = true;
+    schema.default_value = json::object();
   } else if constexpr (std::is_same_v<T, PatternOrNames>) {
     schema.types = kString | kArray;
     schema.items = string_items(spec);

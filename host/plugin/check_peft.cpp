@@ -112,23 +112,34 @@ std::string check_plan_site(const CheckContext& context, const Instance& peft) {
   return {};
 }
 
-std::string check_plan_base_param(const CheckContext& context, const Instance& peft) {
-  const graft_peft& table = vtable(context.component);
+// A strategy may find that its default parameters do not fit these, which it then says.
+std::string check_plan_base(const CheckContext& context, const Instance& peft) {
   const std::array<std::int64_t, 2> sizes = {64, 32};
-  for (const std::int32_t is_selected : {0, 1}) {
-    graft_base_param param{};
-    param.hdr = GRAFT_HDR(graft_base_param);
-    constexpr std::string_view kName = "model.layers.0.input_layernorm.weight";
-    param.name = view(kName);
-    param.sizes = sizes.data();
-    param.rank = 2;
-    param.component = GRAFT_COMPONENT_LANGUAGE;
-    param.site = -1;
-    param.is_selected = is_selected;
-    std::int32_t is_trained = -1;
-    call("plan_base_param()",
-         [&](graft_error* error) { return table.plan_base_param(peft.raw(), &param, &is_trained, error); });
-    if (is_trained != 0 && is_trained != 1) return cat("is_trained is ", is_trained, ", expected 0 or 1");
+  const std::array<std::string_view, 2> names = {"model.layers.0.input_layernorm.weight",
+                                                 "model.layers.0.self_attn.q_proj.weight"};
+  std::array<graft_base_param, 2> params{};
+  std::array<const graft_base_param*, 2> list{};
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    params[i] = {.hdr = GRAFT_HDR(graft_base_param),
+                 .name = view(names[i]),
+                 .sizes = sizes.data(),
+                 .rank = 2,
+                 .component = GRAFT_COMPONENT_LANGUAGE,
+                 .site = -1,
+                 .is_selected = static_cast<std::int32_t>(i)};
+    list[i] = &params[i];
+  }
+  std::array<std::int32_t, 2> trained = {-1, -1};
+  std::array<char, 1024> text{};
+  graft_error error{text.data(), static_cast<std::uint32_t>(text.size()), 0};
+  const graft_status status = vtable(context.component)
+                                  .plan_base(peft.raw(), list.data(), static_cast<std::uint32_t>(list.size()),
+                                             trained.data(), &error);
+  const std::string_view reason(text.data(), error.length);
+  if (status == GRAFT_E_INVALID_ARGUMENT && !reason.empty()) return {};
+  if (status != GRAFT_OK) return cat("plan_base() failed with status ", status, ": ", reason);
+  for (const std::int32_t value : trained) {
+    if (value != 0 && value != 1) return cat("plan_base() wrote ", value, ", expected 0 or 1");
   }
   return {};
 }
@@ -196,8 +207,8 @@ void check_peft(CheckContext& context) {
     context.check("sites", [&] { return check_plan_site(context, *peft); });
     check_peft_tensors(context, *peft);
   }
-  if (table.plan_base_param != nullptr) {
-    context.check("base parameters", [&] { return check_plan_base_param(context, *peft); });
+  if (table.plan_base != nullptr) {
+    context.check("base parameters", [&] { return check_plan_base(context, *peft); });
   }
   if (table.export_config != nullptr)
     context.check("adapter_config", [&] { return check_config(context, *peft); });

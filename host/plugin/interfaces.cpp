@@ -35,8 +35,8 @@ Interface model_family() {
 
 std::string peft_rule(const void* table) {
   const auto* peft = static_cast<const graft_peft*>(table);
-  if (peft->plan_site == nullptr && peft->plan_base_param == nullptr) {
-    return "plan_site and plan_base_param are both null, so it would train nothing; expected one of them";
+  if (peft->plan_site == nullptr && peft->plan_base == nullptr) {
+    return "plan_site and plan_base are both null, so it would train nothing; expected one of them";
   }
   if (peft->plan_site != nullptr && peft->linear == nullptr) {
     return "linear is null, expected a function since plan_site adds parameters to sites";

@@ -6,8 +6,8 @@
  * site. A strategy therefore holds no tensors. What it has to remember between steps is a parameter that is neither trained
  * nor saved with the adapter; checkpoints keep it.
  *
- * Order of calls: plan_model, plan_site for each site, plan_base_param for each base parameter, initialize; then linear any
- * number of times, and in each optimizer step regularize (before backward), before_update and after_update.
+ * Order of calls: plan_model, plan_site for each site, plan_base, initialize; then linear any number of times, and in each
+ * optimizer step regularize (before backward), before_update and after_update.
  */
 #ifndef GRAFT_PEFT_H
 #define GRAFT_PEFT_H
@@ -132,7 +132,7 @@ typedef struct graft_peft_call {
 #define GRAFT_PEFT_NO_EXCLUSION \
   4u /* PEFT's file of this method has no exclude_modules: target_modules says it all */
 
-/* Slots may be NULL where a default is given; plan_site or plan_base_param there must be, and linear with plan_site. */
+/* Slots may be NULL where a default is given; plan_site or plan_base there must be, and linear with plan_site. */
 typedef struct graft_peft {
   graft_hdr hdr;
   uint64_t properties; /* GRAFT_PEFT_TAKES_*, GRAFT_PEFT_NO_EXCLUSION */
@@ -144,10 +144,11 @@ typedef struct graft_peft {
    * destroyed. GRAFT_E_INVALID_ARGUMENT if the strategy's parameters do not fit that layer. NULL slot: none at any site. */
   graft_status (*plan_site)(graft_instance *instance, const graft_site *site,
                             const graft_peft_param *const **params, uint32_t *n, graft_error *error);
-  /* [control] Writes 1 to *is_trained if this base parameter is trained itself. With plan_site as well, the host trains a copy
-   * of it that belongs to the adapter. NULL slot: all are frozen. */
-  graft_status (*plan_base_param)(graft_instance *instance, const graft_base_param *param,
-                                  int32_t *is_trained, graft_error *error);
+  /* [control] Given all n base parameters, writes to trained[i] 1 if the i-th is trained itself, else 0. With plan_site as
+   * well, the host trains copies that belong to the adapter. GRAFT_E_INVALID_ARGUMENT: the user's parameters do not fit this
+   * model. NULL slot: all are frozen. */
+  graft_status (*plan_base)(graft_instance *instance, const graft_base_param *const *params, uint32_t n,
+                            int32_t *trained, graft_error *error);
   /* [control] Called once, without gradients, after the host has filled all parameters as planned: writes in place what must
    * be computed, from the base weights for example. A saved adapter is read afterwards. NULL slot: nothing. */
   graft_status (*initialize)(graft_instance *instance, const graft_peft_model *model, graft_error *error);

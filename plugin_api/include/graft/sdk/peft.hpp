@@ -65,6 +65,13 @@ class Peft : public Component {
     static_cast<void>(param);
     return false;
   }
+  // The same for all of them, in their order, where one depends on others. Error with GRAFT_E_INVALID_ARGUMENT: the user's
+  // parameters do not fit this model.
+  virtual std::vector<bool> plan_base(const std::vector<BaseParam>& params) {
+    std::vector<bool> trained;
+    for (const BaseParam& param : params) trained.push_back(trains(param));
+    return trained;
+  }
   // Writes in place what Init cannot express. Without gradients; a saved adapter is read afterwards.
   virtual void initialize(const ModelValues& model) { static_cast<void>(model); }
   // y [T, out_features] of a site with parameters, in the dtype of x or of call.base(). Equal to the base layer's at
@@ -190,9 +197,14 @@ struct PeftKind {
     });
   }
 
-  static graft_status plan_base_param(graft_instance* instance, const graft_base_param* param,
-                                      std::int32_t* is_trained, graft_error* error) noexcept {
-    return guard(error, [&] { *is_trained = self<T>(instance).trains(BaseParam(*param)) ? 1 : 0; });
+  static graft_status plan_base(graft_instance* instance, const graft_base_param* const* params,
+                                std::uint32_t n, std::int32_t* trained, graft_error* error) noexcept {
+    return guard(error, [&] {
+      std::vector<BaseParam> list;
+      for (std::uint32_t i = 0; i < n; ++i) list.emplace_back(*params[i]);
+      const std::vector<bool> chosen = self<T>(instance).plan_base(list);
+      for (std::uint32_t i = 0; i < n; ++i) trained[i] = chosen.at(i) ? 1 : 0;
+    });
   }
 
   static graft_status initialize(graft_instance* instance, const graft_peft_model* model,
@@ -268,6 +280,9 @@ struct PeftKind {
   }
   static constexpr bool exports = overrides<decltype(&T::export_config), decltype(&Peft::export_config)>;
 
+  static constexpr bool plans_base = overrides<decltype(&T::trains), decltype(&Peft::trains)> ||
+                                     overrides<decltype(&T::plan_base), decltype(&Peft::plan_base)>;
+
 #define GRAFT_SDK_PEFT_SLOT(function, slot) slot_if<decltype(&T::function), decltype(&Peft::function)>(&slot)
   static constexpr graft_peft vtable = {
       GRAFT_HDR(graft_peft),
@@ -276,7 +291,7 @@ struct PeftKind {
           (T::has_exclude_modules ? 0U : GRAFT_PEFT_NO_EXCLUSION),
       GRAFT_SDK_PEFT_SLOT(plan_model, plan_model),
       GRAFT_SDK_PEFT_SLOT(plan_site, plan_site),
-      GRAFT_SDK_PEFT_SLOT(trains, plan_base_param),
+      plans_base ? &plan_base : nullptr,
       GRAFT_SDK_PEFT_SLOT(initialize, initialize),
       &linear,
       GRAFT_SDK_PEFT_SLOT(merge, merge),

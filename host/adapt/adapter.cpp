@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "adapt/adapter_state.h"
-#include "adapt/stored_adapter.h"
+#include "support/error.h"
+#include "support/strings.h"
 
 namespace graft::adapt {
 namespace {
@@ -32,49 +33,53 @@ class SwappedValues {
   std::vector<at::Tensor> tensors_, current_;
 };
 
+// A new adapter of the user's choice.
+std::unique_ptr<Attachment> attach_fresh(model::Model& model, plugin::Registry& registry,
+                                         const AttachOptions& options, const BaseAdapters& base) {
+  auto own = std::make_unique<Attachment>(model, Strategy(registry, options.strategy, options.params));
+  own->modules_to_save = options.modules_to_save;
+  own->ranks = options.rank_pattern;
+  own->alphas = options.alpha_pattern;
+  PlanInput input{model.sites(), model.params(), {}, {}, {}, {}, options.seed, &base};
+  input.selected_sites = std::vector<bool>(model.sites().size(), false);
+  if (own->strategy.adapts_sites()) {
+    input.selected_sites = select_sites(model.sites(), options.targets).sites;
+    if (own->strategy.trains_base()) {
+      input.selected_params = params_of_sites(model.params(), model.sites(), input.selected_sites);
+    }
+  } else if (own->strategy.trains_base()) {
+    input.selected_params = select_params(model.params(), options.targets);
+  }
+  own->attach(std::move(input));
+  return own;
+}
+
 }  // namespace
 
 Adapter::Adapter(std::unique_ptr<State> state) : state_(std::move(state)) {
-  state_->model.set_linear_hook(state_->plan.hook);
+  for (const auto& tensor : state_->own->plan.tensors) {
+    if (tensor.is_trained) state_->trained.push_back(tensor.tensor);
+  }
+  state_->own->model.set_linear_hook(state_->base.chain(state_->own->plan.hook));
 }
 
 Adapter::~Adapter() {
-  state_->model.set_linear_hook(nullptr);
+  state_->own->model.set_linear_hook(nullptr);
 }
 
 std::unique_ptr<Adapter> Adapter::attach(model::Model& model, plugin::Registry& registry,
                                          const AttachOptions& options) {
-  PlanInput input{model.sites(), model.params(), {}, {}, {}, {}, options.seed};
-  if (!options.adapter.empty()) {
-    auto stored = read_adapter(registry, options.adapter, options.strategy);
-    const auto params = override_params(stored.params, options.params, options.adapter);
-    auto state = std::make_unique<State>(model, Strategy(registry, stored.strategy, params));
-    state->modules_to_save = stored.fields.modules_to_save;
-    if (state->strategy.takes_rank()) state->ranks = stored.fields.rank_pattern;
-    if (state->strategy.takes_alpha()) state->alphas = stored.fields.alpha_pattern;
-    input.selected_sites =
-        select_by_names(model.sites(), site_names(model.sites(), model.params()), stored.fields.targets);
-    if (state->strategy.trains_base()) {
-      input.selected_params = params_of_sites(model.params(), model.sites(), input.selected_sites);
-    }
-    state->attach(std::move(input));
-    state->load(options.adapter);
-    return std::unique_ptr<Adapter>(new Adapter(std::move(state)));
+  auto state = std::make_unique<State>();
+  state->base = BaseAdapters::load(model, registry, options.base_adapters);
+  state->own = options.adapter.empty() ? attach_fresh(model, registry, options, state->base)
+                                       : attach_stored(model, registry, options, state->base);
+  const Plan& plan = state->own->plan;
+  if (plan.trains_base && !state->base.empty()) {
+    throw support::UserError(support::cat(
+        "peft.base_adapters is set with peft.strategy=", state->own->strategy.name(),
+        ", which trains the weights that they stand on; merge them into the model first (graft merge)"));
   }
-  auto state = std::make_unique<State>(model, Strategy(registry, options.strategy, options.params));
-  state->modules_to_save = options.modules_to_save;
-  state->ranks = options.rank_pattern;
-  state->alphas = options.alpha_pattern;
-  input.selected_sites = std::vector<bool>(model.sites().size(), false);
-  if (state->strategy.adapts_sites()) {
-    input.selected_sites = select_sites(model.sites(), options.targets).sites;
-    if (state->strategy.trains_base()) {
-      input.selected_params = params_of_sites(model.params(), model.sites(), input.selected_sites);
-    }
-  } else if (state->strategy.trains_base()) {
-    input.selected_params = select_params(model.params(), options.targets);
-  }
-  state->attach(std::move(input));
+  state->base.require_no_copies(model.params(), plan);
   return std::unique_ptr<Adapter>(new Adapter(std::move(state)));
 }
 
@@ -87,7 +92,7 @@ std::unique_ptr<Adapter> Adapter::load(model::Model& model, plugin::Registry& re
 }
 
 const std::vector<AdapterTensor>& Adapter::tensors() const {
-  return state_->plan.tensors;
+  return state_->own->plan.tensors;
 }
 
 std::int64_t Adapter::trained_parameters() const {
@@ -97,36 +102,42 @@ std::int64_t Adapter::trained_parameters() const {
 }
 
 std::string Adapter::summary() const {
-  return summarize(state_->strategy, state_->plan, state_->model.sites(), state_->model.params());
+  return summarize(state_->own->strategy, state_->own->plan, state_->own->model.sites(),
+                   state_->own->model.params()) +
+         state_->base.summary();
 }
 
 const nlohmann::json& Adapter::resolved_params() const {
-  return state_->strategy.params();
+  return state_->own->strategy.params();
 }
 
 const std::string& Adapter::strategy() const {
-  return state_->strategy.name();
+  return state_->own->strategy.name();
 }
 
 at::Tensor Adapter::regularization(std::int64_t step, std::int64_t total_steps) const {
-  if (!state_->plan.hook) return {};
-  return state_->strategy.regularize(state_->view(Grads::kNone, step, total_steps).raw());
+  if (!state_->own->plan.hook) return {};
+  return state_->own->strategy.regularize(state_->own->view(Grads::kNone, step, total_steps).raw());
 }
 
 void Adapter::before_update(std::int64_t step, std::int64_t total_steps) const {
-  if (!state_->plan.hook || !state_->strategy.changes_updates()) return;
+  if (!state_->own->plan.hook || !state_->own->strategy.changes_updates()) return;
   const at::NoGradGuard no_grad;
-  state_->strategy.before_update(state_->view(Grads::kLent, step, total_steps).raw());
+  state_->own->strategy.before_update(state_->own->view(Grads::kLent, step, total_steps).raw());
 }
 
 void Adapter::after_update(std::int64_t step, std::int64_t total_steps) const {
-  if (!state_->plan.hook || !state_->strategy.changes_updates()) return;
+  if (!state_->own->plan.hook || !state_->own->strategy.changes_updates()) return;
   const at::NoGradGuard no_grad;
-  state_->strategy.after_update(state_->view(Grads::kLent, step, total_steps).raw());
+  state_->own->strategy.after_update(state_->own->view(Grads::kLent, step, total_steps).raw());
 }
 
 bool Adapter::base_is_reference() const {
-  return !state_->plan.trains_base && !state_->is_warm;
+  return !state_->own->plan.trains_base && !state_->own->is_warm && state_->base.empty();
+}
+
+bool Adapter::is_model() const {
+  return state_->own->plan.trains_base;
 }
 
 void Adapter::keep_reference() {

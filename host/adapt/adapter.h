@@ -43,6 +43,9 @@ struct AttachOptions {
   // Warm start from this PEFT directory; empty for a fresh adapter. Its layers and parameters hold: `targets`
   // is not used, and `params` that differ from the file's win with a warning.
   std::filesystem::path adapter;
+  // PEFT directories that stay frozen beneath this adapter, first to last: y = base + each update, as with PEFT's
+  // set_adapter([a, b]).
+  std::vector<std::filesystem::path> base_adapters;
   std::uint64_t seed = 0;
 };
 
@@ -78,18 +81,20 @@ class Adapter {
   void before_update(std::int64_t step, std::int64_t total_steps) const;
   void after_update(std::int64_t step, std::int64_t total_steps) const;
 
-  // True if switching adapters off gives the reference policy: no base parameter is trained and no warm start
-  // was loaded.
+  // True if switching adapters off gives the reference policy: no base parameter is trained, no warm start was loaded, and
+  // nothing lies beneath.
   [[nodiscard]] bool base_is_reference() const;
+  // True if the model's own weights are trained, so that save() writes a whole model and no policy without adapter is left.
+  [[nodiscard]] bool is_model() const;
 
-  // Writes the model with the adapter merged into its weights as a plain model directory: float32 arithmetic, rounded once to
-  // the dtype of the weights. A head that is tied to the embeddings is stored on its own if either changes. UserError if the
+  // Writes the model with the adapter, and before it those beneath, merged into its weights as a plain model directory:
+  // float32 arithmetic, rounded once to the dtype of the weights. A head that is tied to the embeddings is stored on its own if either changes. UserError if the
   // strategy cannot be merged.
   void save_merged(const std::filesystem::path& directory) const;
 
   // Writes PEFT's format: adapter_config.json and adapter_model.safetensors, from which PEFT adapts exactly
-  // the same layers; a strategy that trains base parameters writes the whole model directory instead. Atomic:
-  // an existing directory is replaced.
+  // the same layers, without the adapters beneath; a strategy that trains base parameters writes the whole model directory
+  // instead. Atomic: an existing directory is replaced.
   void save(const std::filesystem::path& directory) const;
 
   // Keeps a copy of all trained tensors as they are now: the reference policy where base_is_reference() is

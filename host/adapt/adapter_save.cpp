@@ -3,7 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/isfinite.h>
 
-#include <map>
 #include <set>
 #include <utility>
 
@@ -18,24 +17,24 @@
 namespace graft::adapt {
 
 void Adapter::save(const std::filesystem::path& directory) const {
-  const auto& model = state_->model;
-  if (state_->plan.trains_base) {
+  const auto& model = state_->own->model;
+  if (state_->own->plan.trains_base) {
     model.save(directory);
     return;
   }
   const at::NoGradGuard no_grad;
   std::vector<std::string> adapted, modules;
-  for (const auto site : state_->plan.sites) adapted.push_back(model.sites()[site].name);
+  for (const auto site : state_->own->plan.sites) adapted.push_back(model.sites()[site].name);
   for (const auto& param : model.params()) modules.push_back(module_of(param.name));
-  auto own = state_->strategy.export_config(state_->view().raw());
+  auto own = state_->own->strategy.export_config(state_->own->view().raw());
   if (!own)
     own = nlohmann::json{{kStrategyKey, strategy()}, {kParamsKey, resolved_params()}, {"peft_type", nullptr}};
-  const bool may_exclude = state_->strategy.files_exclude();
+  const bool may_exclude = state_->own->strategy.files_exclude();
   auto config =
       adapter_config(*own, model.directory().string(), describe_targets(adapted, modules, may_exclude));
   if (!may_exclude) config.erase("exclude_modules");
-  if (!state_->modules_to_save.empty()) config["modules_to_save"] = state_->modules_to_save;
-  write_patterns(config, state_->plan.hook->adapted());
+  if (!state_->own->modules_to_save.empty()) config["modules_to_save"] = state_->own->modules_to_save;
+  write_patterns(config, state_->own->plan.hook->adapted());
 
   support::AtomicDirectory target(directory);
   support::write_file_atomic(target.path() / "adapter_config.json", config.dump(2) + "\n");
@@ -45,16 +44,16 @@ void Adapter::save(const std::filesystem::path& directory) const {
 }
 
 std::vector<AdapterTensor> Adapter::stored_tensors() const {
-  const auto& plan = state_->plan;
+  const auto& plan = state_->own->plan;
   std::vector<AdapterTensor> stored;
   std::set<std::int64_t> exported;  // sites whose tensors the strategy names itself
   for (const AdaptedSite* site : plan.hook->adapted()) {
-    const model::Site& layer = state_->model.sites()[site->index];
+    const model::Site& layer = state_->own->model.sites()[site->index];
     const at::Tensor bias =
-        layer.bias < 0 ? at::Tensor() : state_->model.params()[static_cast<std::size_t>(layer.bias)].tensor;
-    const model::Param& weight = state_->model.params()[static_cast<std::size_t>(layer.weight)];
+        layer.bias < 0 ? at::Tensor() : state_->own->model.params()[static_cast<std::size_t>(layer.bias)].tensor;
+    const model::Param& weight = state_->own->model.params()[static_cast<std::size_t>(layer.weight)];
     const Float32Site values(*site, plan.hook->shared(), weight.dense(at::kFloat), bias);
-    auto tensors = state_->strategy.export_tensors(values.raw());
+    auto tensors = state_->own->strategy.export_tensors(values.raw());
     if (!tensors) break;
     exported.insert(site->index);
     for (auto& [name, tensor] : *tensors) {
@@ -73,33 +72,11 @@ std::vector<AdapterTensor> Adapter::stored_tensors() const {
 }
 
 void Adapter::save_merged(const std::filesystem::path& directory) const {
-  const auto& model = state_->model;
-  std::map<std::uint32_t, at::Tensor> merged;
+  const auto& model = state_->own->model;
   const at::NoGradGuard no_grad;
-  for (const auto& tensor : state_->plan.tensors) {
-    if (!tensor.is_copy) continue;
-    for (std::uint32_t i = 0; i < model.params().size(); ++i) {
-      if (model.params()[i].name == tensor.name) merged[i] = tensor.tensor.detach();
-    }
-  }
-  const auto current = [&](std::int32_t param) {
-    const auto found = merged.find(static_cast<std::uint32_t>(param));
-    return found == merged.end() ? model.params()[static_cast<std::size_t>(param)].dense(at::kFloat)
-                                 : found->second;
-  };
-  for (const AdaptedSite* site :
-       state_->plan.hook ? state_->plan.hook->adapted() : std::vector<const AdaptedSite*>()) {
-    const model::Site& layer = model.sites()[site->index];
-    const Float32Site values(*site, state_->plan.hook->shared(), current(layer.weight),
-                             layer.bias < 0 ? at::Tensor() : current(layer.bias));
-    auto [weight, bias] = state_->strategy.merge(values.raw());
-    if (bias.defined() && layer.bias < 0) {
-      throw support::UserError(support::cat("the adapter adds a bias to ", layer.name,
-                                            ", which has none to merge it into; use the adapter as it is"));
-    }
-    merged[static_cast<std::uint32_t>(layer.weight)] = std::move(weight);
-    if (bias.defined()) merged[static_cast<std::uint32_t>(layer.bias)] = std::move(bias);
-  }
+  MergedParams merged;
+  state_->base.merge(merged);
+  merge_into(model, state_->own->strategy, state_->own->plan, merged);
   for (auto& [index, tensor] : merged) {
     if (!tensor.isfinite().all().item<bool>()) {
       throw support::UserError(support::cat("the merged ", model.params()[index].name,

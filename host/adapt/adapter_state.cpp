@@ -4,14 +4,16 @@
 #include <ATen/core/grad_mode.h>
 
 #include <map>
+#include <set>
 
 #include "adapt/peft_tensors.h"
+#include "adapt/stored_adapter.h"
 #include "support/error.h"
 #include "support/strings.h"
 
 namespace graft::adapt {
 
-void Adapter::State::attach(PlanInput input) {
+void Attachment::attach(PlanInput input) {
   SavedModules saved = select_modules_to_save(model.params(), modules_to_save);
   input.saved_params = std::move(saved.params);
   if (!strategy.adapts_sites() && !modules_to_save.empty()) {
@@ -31,15 +33,12 @@ void Adapter::State::attach(PlanInput input) {
     input.overrides.push_back({static_cast<std::int64_t>(ranks.value(site)), alphas.value(site)});
   }
   plan = make_plan(strategy, input);
-  for (const auto& tensor : plan.tensors) {
-    if (tensor.is_trained) trained.push_back(tensor.tensor);
-  }
 }
 
 // A pattern that the strategy ignores, or that fits no selected site, would have no effect.
-void Adapter::State::require_used(const SitePatterns& patterns, bool is_taken, const char* key,
-                                  const std::vector<std::vector<std::string>>& names,
-                                  const std::vector<bool>& selected) const {
+void Attachment::require_used(const SitePatterns& patterns, bool is_taken, const char* key,
+                              const std::vector<std::vector<std::string>>& names,
+                              const std::vector<bool>& selected) const {
   if (patterns.empty()) return;
   if (!is_taken) {
     throw support::UserError(support::cat(key, " has no effect with peft.strategy=", strategy.name(),
@@ -51,14 +50,17 @@ void Adapter::State::require_used(const SitePatterns& patterns, bool is_taken, c
   }
   const auto unused = patterns.unused(adapted);
   if (unused.empty()) return;
-  throw support::UserError(
-      support::cat(key, ": \"", unused.front(),
-                   "\" fits none of the adapted layers; expected an expression for the end of a "
-                   "layer's name, such as ",
-                   adapted.empty() ? "q_proj" : adapted.front().front()));
+  std::set<std::string> ends;
+  for (const auto& site : adapted) ends.insert(site.front().substr(site.front().rfind('.') + 1));
+  const std::vector<std::string> known(ends.begin(), ends.end());
+  throw support::UserError(support::cat(key, ": \"", unused.front(), "\" fits none of the adapted layers",
+                                        support::did_you_mean(unused.front(), known),
+                                        "; expected an expression for the end of a layer's name, such as ",
+                                        adapted.empty() ? "q_proj" : adapted.front().front(),
+                                        " (their ends: ", support::join(known, ", "), ")"));
 }
 
-void Adapter::State::load(const std::filesystem::path& directory) {
+void Attachment::load(const std::filesystem::path& directory) {
   const auto names = site_names(model.sites(), model.params());
   if (plan.hook && strategy.reads_tensors()) {
     const at::NoGradGuard no_grad;
@@ -73,6 +75,25 @@ void Adapter::State::load(const std::filesystem::path& directory) {
     read_adapter_tensors(directory, plan.tensors, model.sites(), names);
   }
   is_warm = true;
+}
+
+std::unique_ptr<Attachment> attach_stored(model::Model& model, plugin::Registry& registry,
+                                          const AttachOptions& options, const BaseAdapters& base) {
+  auto stored = read_adapter(registry, options.adapter, options.strategy);
+  const auto params = override_params(stored.params, options.params, options.adapter);
+  auto own = std::make_unique<Attachment>(model, Strategy(registry, stored.strategy, params));
+  own->modules_to_save = stored.fields.modules_to_save;
+  if (own->strategy.takes_rank()) own->ranks = stored.fields.rank_pattern;
+  if (own->strategy.takes_alpha()) own->alphas = stored.fields.alpha_pattern;
+  PlanInput input{model.sites(), model.params(), {}, {}, {}, {}, options.seed, &base};
+  input.selected_sites =
+      select_by_names(model.sites(), site_names(model.sites(), model.params()), stored.fields.targets);
+  if (own->strategy.trains_base()) {
+    input.selected_params = params_of_sites(model.params(), model.sites(), input.selected_sites);
+  }
+  own->attach(std::move(input));
+  own->load(options.adapter);
+  return own;
 }
 
 }  // namespace graft::adapt

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an Adapter consists of; for adapter.cpp and adapter_save.cpp.
+// What an Adapter consists of; for the sources of this folder.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "adapt/adapter.h"
+#include "adapt/base_adapters.h"
 #include "adapt/plan.h"
 #include "adapt/strategy.h"
 #include "adapt/values_view.h"
 
 namespace graft::adapt {
 
-struct Adapter::State {
-  State(model::Model& m, Strategy s) : model(m), strategy(std::move(s)) {}
+// A strategy on the layers of a model, the trained one or one beneath it.
+struct Attachment {
+  Attachment(model::Model& m, Strategy s) : model(m), strategy(std::move(s)) {}
 
   model::Model& model;
   Strategy strategy;
@@ -23,8 +26,6 @@ struct Adapter::State {
   bool is_warm = false;
   std::vector<std::string> modules_to_save;  // whole names once attached
   SitePatterns ranks, alphas;
-  std::vector<at::Tensor> trained;    // of plan.tensors
-  std::vector<at::Tensor> reference;  // their values at keep_reference()
 
   // Plans and allocates, for the selection in `input`; what else it holds is filled in.
   void attach(PlanInput input);
@@ -40,6 +41,19 @@ struct Adapter::State {
   void require_used(const SitePatterns& patterns, bool is_taken, const char* key,
                     const std::vector<std::vector<std::string>>& names,
                     const std::vector<bool>& selected) const;
+};
+
+// The attachment of a PEFT directory with its values. `options` as for Adapter::attach(), with `adapter` set; `base`: what lies
+// beneath it.
+[[nodiscard]] std::unique_ptr<Attachment> attach_stored(model::Model& model, plugin::Registry& registry,
+                                                        const AttachOptions& options,
+                                                        const BaseAdapters& base);
+
+struct Adapter::State {
+  std::unique_ptr<Attachment> own;
+  BaseAdapters base;
+  std::vector<at::Tensor> trained;    // of own->plan.tensors
+  std::vector<at::Tensor> reference;  // their values at keep_reference()
 };
 
 }  // namespace graft::adapt

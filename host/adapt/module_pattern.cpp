@@ -59,8 +59,8 @@ std::string ModulePattern::group(std::string_view name, const char* group) const
   return run(name, [&](pcre2_match_data* data) -> std::string {
     PCRE2_UCHAR* text = nullptr;
     PCRE2_SIZE length = 0;
-    if (data == nullptr || pcre2_substring_get_byname(data, reinterpret_cast<PCRE2_SPTR>(group), &text,
-                                                      &length) != 0) {
+    if (data == nullptr ||
+        pcre2_substring_get_byname(data, reinterpret_cast<PCRE2_SPTR>(group), &text, &length) != 0) {
       return {};
     }
     std::string out(reinterpret_cast<const char*>(text), length);

@@ -180,7 +180,9 @@ Plan make_plan(const Strategy& strategy, const PlanInput& input) {
     return plan;
   }
   const at::NoGradGuard no_grad;
-  strategy.initialize(ModelView(*plan.hook, input.sites, input.params, Weights::kLent).raw());
+  const bool is_on_adapters = input.base != nullptr && !input.base->empty() && strategy.initializes();
+  const auto params = is_on_adapters ? input.base->merged_params(input.params) : input.params;
+  strategy.initialize(ModelView(*plan.hook, input.sites, params, Weights::kLent).raw());
   return plan;
 }
 

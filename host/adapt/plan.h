@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "adapt/adapter.h"
+#include "adapt/base_adapters.h"
 #include "adapt/strategy.h"
 #include "adapt/strategy_hook.h"
 #include "adapt/targeting.h"
@@ -42,6 +43,7 @@ struct PlanInput {
   std::vector<bool> saved_params;        // by index: copies of these are trained whatever the strategy says
   std::vector<SiteOverrides> overrides;  // by site
   std::uint64_t seed = 0;
+  const BaseAdapters* base = nullptr;  // beneath it; null or empty: none
 };
 
 // Asks the strategy about every selected site and every base parameter, allocates, initialises, and sets requires_grad of

@@ -44,11 +44,12 @@ double SitePatterns::value(const std::vector<std::string>& names) const {
     if (std::none_of(names.begin(), names.end(), fits)) continue;
     if (is_ordered_) return rule.value;
     if (chosen != nullptr && chosen->value != rule.value) {
-      throw support::UserError(cat(where_, ": \"", chosen->text, "\" (", chosen->value, ") and \"", rule.text,
-                                   "\" (", rule.value, ") both fit ", names.front(),
-                                   ", and an object has no order; write a list whose first fit counts, such as "
-                                   "[[\"", rule.text, "\", ", rule.value, "], [\"", chosen->text, "\", ",
-                                   chosen->value, "]]"));
+      throw support::UserError(
+          cat(where_, ": \"", chosen->text, "\" (", chosen->value, ") and \"", rule.text, "\" (", rule.value,
+              ") both fit ", names.front(),
+              ", and an object has no order; write a list whose first fit counts, such as "
+              "[[\"",
+              rule.text, "\", ", rule.value, "], [\"", chosen->text, "\", ", chosen->value, "]]"));
     }
     chosen = &rule;
   }

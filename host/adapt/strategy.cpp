@@ -178,7 +178,8 @@ std::vector<bool> Strategy::plan_base(const std::vector<model::Param>& params,
     throw;
   }
   for (std::size_t i = 0; i < params.size(); ++i) {  // a tied parameter is trained as its owner
-    if (chosen[i] != 0) trains[params[i].tied_to >= 0 ? static_cast<std::size_t>(params[i].tied_to) : i] = true;
+    if (chosen[i] != 0)
+      trains[params[i].tied_to >= 0 ? static_cast<std::size_t>(params[i].tied_to) : i] = true;
   }
   return trains;
 }

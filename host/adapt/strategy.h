@@ -51,14 +51,15 @@ class Strategy {
   [[nodiscard]] bool takes_alpha() const { return (table_->properties & GRAFT_PEFT_TAKES_ALPHA) != 0; }
   [[nodiscard]] bool files_exclude() const { return (table_->properties & GRAFT_PEFT_NO_EXCLUSION) == 0; }
   [[nodiscard]] bool can_merge() const { return table_->merge != nullptr; }
+  [[nodiscard]] bool initializes() const { return table_->initialize != nullptr; }
   [[nodiscard]] bool changes_updates() const {
     return table_->before_update != nullptr || table_->after_update != nullptr;
   }
 
   [[nodiscard]] std::vector<PlannedParam> plan_model(const std::vector<SelectedSite>& sites) const;
   [[nodiscard]] std::vector<PlannedParam> plan_site(const SelectedSite& site) const;
-  // By index of `params`, which parameters are trained themselves, tied ones as their owners; `sites`: the site of each, -1 if none. UserError if the
-  // strategy's parameters do not fit the model.
+  // By index of `params`, which parameters are trained themselves, tied ones as their owners; `sites`: the site of each, -1
+  // if none. UserError if the strategy's parameters do not fit the model.
   [[nodiscard]] std::vector<bool> plan_base(const std::vector<model::Param>& params,
                                             const std::vector<std::int32_t>& sites,
                                             const std::vector<bool>& selected) const;

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <exception>
+#include <functional>
 #include <utility>
 
 #include "model/autocast.h"
@@ -21,7 +22,7 @@ namespace {
 struct BaseCall {
   const model::BaseLayer& base;
   std::exception_ptr failure;
-  at::Tensor weight;  // lent until the end of the call
+  at::Tensor weight, bias;  // lent until the end of the call
 };
 
 graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_tensor* y,
@@ -36,20 +37,27 @@ graft_status base_forward(const graft_base_linear* table, graft_tensor x, graft_
   }
 }
 
-graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error* error) {
-  auto& call = *static_cast<BaseCall*>(table->context);
+// Lends a part of the base layer, which is asked for once.
+graft_status lend_part(BaseCall& call, const std::function<at::Tensor()>& part, at::Tensor& kept,
+                       graft_tensor* borrowed, graft_error* error) {
   try {
-    if (!call.weight.defined()) call.weight = call.base.weight();
-    *borrowed = model::lend(call.weight);
+    if (!kept.defined()) kept = part();
+    *borrowed = model::lend(kept);
     return GRAFT_OK;
   } catch (...) {
-    return model::report_exception(error, "base weight");
+    call.failure = std::current_exception();
+    return model::report_exception(error, "base layer");
   }
 }
 
-graft_status base_bias(const graft_base_linear* table, graft_tensor* borrowed, graft_error*) {
-  *borrowed = model::lend(static_cast<BaseCall*>(table->context)->base.bias);
-  return GRAFT_OK;
+graft_status base_weight(const graft_base_linear* table, graft_tensor* borrowed, graft_error* error) {
+  auto& call = *static_cast<BaseCall*>(table->context);
+  return lend_part(call, call.base.weight, call.weight, borrowed, error);
+}
+
+graft_status base_bias(const graft_base_linear* table, graft_tensor* borrowed, graft_error* error) {
+  auto& call = *static_cast<BaseCall*>(table->context);
+  return lend_part(call, call.base.bias, call.bias, borrowed, error);
 }
 
 std::string shape_text(const at::Tensor& tensor) {

@@ -126,26 +126,28 @@ void check_layers(const std::vector<Module>& modules, const TargetSpec& spec, co
   for (const auto& pattern : spec.layers_patterns) {
     const LayerFilter one(spec.layers, {pattern});
     if (any_of(modules, [&](const Module& m) { return one.block(m.name).has_value(); })) continue;
-    throw support::UserError(
-        support::cat("peft.layers_pattern: \"", pattern, "\" names no list of blocks of this model",
-                     support::did_you_mean(pattern, list_names), "; they are: ", support::join(list_names, ", ")));
+    throw support::UserError(support::cat(
+        "peft.layers_pattern: \"", pattern, "\" names no list of blocks of this model",
+        support::did_you_mean(pattern, list_names), "; they are: ", support::join(list_names, ", ")));
   }
   for (const auto layer : spec.layers) {
     if (numbers.count(layer) > 0) continue;
     std::vector<std::string> known;
     for (const auto number : numbers) known.push_back(std::to_string(number));
-    throw support::UserError(support::cat("peft.layers_to_transform: ", layer,
-                                          " is the number of no block that holds target modules; their numbers are: ",
-                                          support::join(known, ", ")));
+    throw support::UserError(
+        support::cat("peft.layers_to_transform: ", layer,
+                     " is the number of no block that holds target modules; their numbers are: ",
+                     support::join(known, ", ")));
   }
   for (const auto& entry : spec.names) {
     const bool is_found = any_of(modules, [&](const Module& m) {
       return spec.has_component(m.component) && matches_entry(m.name, entry) && matcher.targets(m.name);
     });
     if (!is_found) {
-      throw support::UserError(support::cat("peft.target_modules: \"", entry,
-                                            "\" matches no layer in the blocks of peft.layers_to_transform; drop "
-                                            "it, or add a block that has one"));
+      throw support::UserError(
+          support::cat("peft.target_modules: \"", entry,
+                       "\" matches no layer in the blocks of peft.layers_to_transform; drop "
+                       "it, or add a block that has one"));
     }
   }
 }

@@ -20,6 +20,7 @@ using support::cat;
 
 struct Options {
   std::string adapter, model, output, dtype = "auto";
+  std::vector<std::string> base_adapters;  // beneath `adapter`, first to last
   std::vector<std::string> plugins;
   bool as_json = false;
 };
@@ -39,7 +40,10 @@ Pair open(const Options& options, const std::string& dtype) {
   open_options.family = "auto";
   open_options.dtype = dtype;
   pair.model = model::Model::open(*pair.registry, open_options);
-  pair.adapter = adapt::Adapter::load(*pair.model, *pair.registry, options.adapter);
+  adapt::AttachOptions attach;
+  attach.adapter = options.adapter;
+  attach.base_adapters = {options.base_adapters.begin(), options.base_adapters.end()};
+  pair.adapter = adapt::Adapter::attach(*pair.model, *pair.registry, attach);
   return pair;
 }
 
@@ -94,13 +98,19 @@ void add_adapter_commands(CLI::App& app) {
   CLI::App* merge =
       app.add_subcommand("merge", "Merges an adapter into its model and writes a plain model directory");
   merge->add_option("--model", options->model, "base model directory")->required();
-  merge->add_option("--adapter", options->adapter, "adapter directory")->required();
+  merge
+      ->add_option("--adapter", options->base_adapters, "adapter directory; several are merged one after the other")
+      ->required();
   merge->add_option("--output", options->output, "directory to write")->required();
   merge->add_option("--dtype", options->dtype, "of the written weights; auto: that of the model's files")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
       ->capture_default_str();
   take_plugins(merge);
-  merge->callback([options] { run_merge(*options); });
+  merge->callback([options] {
+    options->adapter = options->base_adapters.back();
+    options->base_adapters.pop_back();
+    run_merge(*options);
+  });
 }
 
 }  // namespace graft::cli

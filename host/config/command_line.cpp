@@ -101,7 +101,8 @@ class Applier {
   }
 
   static bool takes_bool(const std::string& name) {
-    for (const char* word : {"use_peft", "use_rslora", "use_dora", "gradient_checkpointing", "freeze_vision_modules", "bf16"}) {
+    for (const char* word :
+         {"use_peft", "use_rslora", "use_dora", "gradient_checkpointing", "freeze_vision_modules", "bf16"}) {
       if (name == word) return true;
     }
     const Schema* schema = schema_of_flag(name);
@@ -109,7 +110,8 @@ class Applier {
   }
 
   static bool takes_list(const std::string& name) {
-    for (const char* word : {"lora_modules_to_save", "lora_target_modules", "reward_funcs", "reward_weights"}) {
+    for (const char* word :
+         {"lora_modules_to_save", "lora_target_modules", "reward_funcs", "reward_weights"}) {
       if (name == word) return true;
     }
     const Schema* schema = schema_of_flag(name);

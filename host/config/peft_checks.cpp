@@ -64,10 +64,11 @@ class PeftChecker {
 
   void check_precision() const {
     if (!c_.is_known_to_train_base() || config_.model.dtype != "bfloat16") return;
-    fail("model.dtype",
-         cat("is bfloat16 with peft.strategy=", c_.strategy,
-             ", which trains the weights themselves, and small updates would be lost; use model.dtype=float32 "
-             "with model.compute_dtype=bfloat16, which computes with float32 weights in bfloat16"));
+    fail(
+        "model.dtype",
+        cat("is bfloat16 with peft.strategy=", c_.strategy,
+            ", which trains the weights themselves, and small updates would be lost; use model.dtype=float32 "
+            "with model.compute_dtype=bfloat16, which computes with float32 weights in bfloat16"));
   }
 
   void check_layers() const {

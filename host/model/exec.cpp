@@ -252,7 +252,7 @@ at::Tensor apply_linear(const Pass& pass, std::uint32_t index, const at::Tensor&
   if (hook == nullptr || !pass.options.adapters_enabled || !hook->covers(index)) return base(x);
   for (const at::Tensor& tensor : hook->trained_tensors(index)) TouchedTensors::note(tensor);
   const BaseLayer layer{[&base](const at::Tensor& in) { return base(in); }, [&base] { return base.weight(); },
-                        base.bias()};
+                        [&base] { return base.bias(); }};
   return hook->linear(index, x, layer, pass.options);
 }
 

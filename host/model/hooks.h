@@ -21,7 +21,7 @@ struct PassOptions {
 struct BaseLayer {
   std::function<at::Tensor(const at::Tensor&)> forward;  // of a given input
   std::function<at::Tensor()> weight;                    // [out, in]
-  at::Tensor bias;                                       // [out], undefined if there is none
+  std::function<at::Tensor()> bias;                      // [out], undefined if there is none
 };
 
 // What a PEFT strategy does to linear layers; implemented by adapt/.

@@ -105,7 +105,7 @@ std::vector<fs::path> checkpoints(const fs::path& output_dir) {
 void save_checkpoint(const fs::path& output_dir, const RunState& state, const adapt::Adapter& adapter,
                      const adapt::AdamW& optimizer, std::int64_t max_saved) {
   support::AtomicDirectory directory(checkpoint_directory(output_dir, state.step));
-  adapter.save(directory.path() / (adapter.strategy() == "full" ? "model" : "adapter"));
+  adapter.save(directory.path() / (adapter.is_model() ? "model" : "adapter"));
   model::NamedTensors trained;
   for (const adapt::AdapterTensor& tensor : adapter.tensors()) {
     trained.emplace_back(tensor.name, tensor.tensor.detach());

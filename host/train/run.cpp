@@ -112,7 +112,7 @@ bool log_rows(const config::RunConfig& config, RunState& state,
   return is_logged;
 }
 
-// What the run leaves: an adapter, or a model directory from `full`. The best one if so configured.
+// What the run leaves: an adapter, or a model directory from a strategy that trains the base weights. The best one if so configured.
 void save_result(const config::RunConfig& config, const BestModel& best, adapt::Adapter& adapter,
                  const fs::path& directory) {
   if (config.train.load_best_model_at_end && !best.value) {
@@ -123,7 +123,7 @@ void save_result(const config::RunConfig& config, const BestModel& best, adapt::
     load_trained(checkpoint_directory(directory, best.step), adapter);
     support::log_info(cat("the best model is that of step ", best.step, ": ", best.metric, " ", *best.value));
   }
-  const bool is_model = adapter.strategy() == "full";
+  const bool is_model = adapter.is_model();
   const fs::path result = directory / (is_model ? "model" : "adapter");
   fs::remove_all(result);
   adapter.save(result);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/session.h"
 
+#include <utility>
+
 #include "memory/recompute.h"
 #include "model/tensor_services.h"
 #include "plugin/host_services.h"
@@ -30,8 +32,40 @@ adapt::TargetSpec target_spec(const config::PeftConfig& peft) {
   } else {
     spec.exclude_names = std::get<std::vector<std::string>>(peft.exclude_modules);
   }
+  spec.layers = peft.layers_to_transform;
+  spec.layers_patterns = peft.layers_pattern;
   for (const std::string& name : peft.components) spec.components.push_back(adapt::component_code(name));
   return spec;
+}
+
+adapt::AttachOptions attach_options(const config::RunConfig& config) {
+  const config::PeftConfig& peft = config.peft;
+  adapt::AttachOptions attach;
+  attach.strategy = peft.strategy;
+  attach.params = peft.params;
+  attach.targets = target_spec(peft);
+  attach.rank_pattern = {peft.rank_pattern.entries, "peft.rank_pattern", peft.rank_pattern.is_ordered};
+  attach.alpha_pattern = {peft.alpha_pattern.entries, "peft.alpha_pattern", peft.alpha_pattern.is_ordered};
+  attach.modules_to_save = peft.modules_to_save;
+  attach.adapter = peft.adapter.value_or("");
+  attach.base_adapters = {peft.base_adapters.begin(), peft.base_adapters.end()};
+  attach.seed = static_cast<std::uint64_t>(config.seed);
+  return attach;
+}
+
+// What only the attached strategy can tell.
+void check_attached(const config::RunConfig& config, const adapt::Adapter& adapter) {
+  if (config.model.init == "random" && !adapter.is_model()) {
+    throw support::UserError(
+        cat("model.init is \"random\" with peft.strategy \"", config.peft.strategy,
+            "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
+  }
+  if (config.objective.beta != 0 && config.objective.reference == "base" && adapter.is_model()) {
+    throw support::UserError(
+        cat("objective.reference is \"base\" with peft.strategy \"", config.peft.strategy,
+            "\", which trains the base weights themselves, so no policy without an adapter "
+            "is left; use reference=initial (a copy of the initial weights)"));
+  }
 }
 
 }  // namespace
@@ -72,13 +106,8 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   session.registry = open_registry(config.plugins);
   if (with_rewards) session.rewards = open_rewards(*session.registry, config);
   session.model = open_model(*session.registry, config);
-  adapt::AttachOptions attach;
-  attach.strategy = config.peft.strategy;
-  attach.params = config.peft.params;
-  attach.targets = target_spec(config.peft);
-  attach.adapter = config.peft.adapter.value_or("");
-  attach.seed = static_cast<std::uint64_t>(config.seed);
-  session.adapter = adapt::Adapter::attach(*session.model, *session.registry, attach);
+  session.adapter = adapt::Adapter::attach(*session.model, *session.registry, attach_options(config));
+  check_attached(config, *session.adapter);
   support::log_info(session.adapter->summary());
   return session;
 }
@@ -96,9 +125,13 @@ Session open_inference(const config::RunConfig& config) {
   session.registry = open_registry(config.plugins);
   if (!config.rewards.empty()) session.rewards = open_rewards(*session.registry, config);
   session.model = open_model(*session.registry, config);
-  if (config.peft.adapter) {
-    session.adapter = adapt::Adapter::load(*session.model, *session.registry, *config.peft.adapter);
-  }
+  adapt::AttachOptions attach;  // the last of all adapters on top of the others
+  attach.base_adapters = {config.peft.base_adapters.begin(), config.peft.base_adapters.end()};
+  if (config.peft.adapter) attach.base_adapters.emplace_back(*config.peft.adapter);
+  if (attach.base_adapters.empty()) return session;
+  attach.adapter = std::move(attach.base_adapters.back());
+  attach.base_adapters.pop_back();
+  session.adapter = adapt::Adapter::attach(*session.model, *session.registry, attach);
   return session;
 }
 

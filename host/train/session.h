@@ -37,7 +37,7 @@ struct Session {
 // Asks the configured checkpoint policy, for micro-batches of `micro_tokens` flat tokens, and installs its decisions.
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens);
 
-// For inference: the model, and the adapter at peft.adapter if there is one. Rewards too, if any are configured.
+// For inference: the model, and the adapters at peft.base_adapters and peft.adapter if there are any. Rewards too, if any are configured.
 [[nodiscard]] Session open_inference(const config::RunConfig& config);
 
 // The samples of all files, under data.strict and with the configured place of images; with `limit`, at most that many.

@@ -91,7 +91,8 @@ struct Layers : graft::Peft {
 
   static graft::Schema params() {
     return graft::Schema()
-        .strings("modules", {}, "modules that are trained, with everything in them, by names and name endings")
+        .strings("modules", {},
+                 "modules that are trained, with everything in them, by names and name endings")
         .integer("last", 0, "how many of the decoder's layers are trained, from the last one back")
         .minimum(0);
   }
@@ -121,7 +122,8 @@ struct Layers : graft::Peft {
 
  private:
   static bool is_decoder(const graft::BaseParam& param) {
-    return param.component() == GRAFT_COMPONENT_LANGUAGE && param.is_selected() && layer_of(param.name()) >= 0;
+    return param.component() == GRAFT_COMPONENT_LANGUAGE && param.is_selected() &&
+           layer_of(param.name()) >= 0;
   }
 
   // Index of the first decoder layer that `last` covers; -1 if it is not set.

@@ -58,7 +58,7 @@ class Layer {
   }
   at::Tensor operator()(const at::Tensor& x, const model::PassOptions& options = {}) {
     return hook->linear(
-        0, x, {[&](const at::Tensor& input) { return base(input); }, [&] { return weight; }, bias}, options);
+        0, x, {[&](const at::Tensor& input) { return base(input); }, [&] { return weight; }, [&] { return bias; }}, options);
   }
   // s B A x
   [[nodiscard]] at::Tensor update(const at::Tensor& x, double scale) const {
@@ -197,7 +197,7 @@ TEST(Lora, ExceptionsOfTheBaseLayerPassThroughThePlugin) {
   const auto call = [&] {
     const model::BaseLayer base{
         [](const at::Tensor&) -> at::Tensor { throw support::Interrupted("stopped by a signal"); },
-        [&] { return layer.weight; }, layer.bias};
+        [&] { return layer.weight; }, [&] { return layer.bias; }};
     return layer.hook->linear(0, at::randn({2, 6}), base, {});
   };
   EXPECT_THROW(call(), support::Interrupted);

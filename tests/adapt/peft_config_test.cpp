@@ -120,16 +120,31 @@ TEST(PeftConfig, TargetsAreReadFromListsExpressionsAndAllLinear) {
   EXPECT_EQ(shared_fields({{"target_modules", ".*q_proj"}}, "dir").targets.pattern, ".*q_proj");
 }
 
-TEST(PeftConfig, SharedOptionsThatAreNotOfferedAreRefusedByName) {
-  for (const auto& [key, value] : std::vector<std::pair<std::string, nlohmann::ordered_json>>{
-           {"layers_to_transform", {0, 1}}, {"layers_pattern", "layers"}}) {
+TEST(PeftConfig, LayersToTransformIsReadAsANumberOrAList) {
+  const auto layers = [](const char* text) {
+    return shared_fields(nlohmann::ordered_json::parse(text), "dir").targets;
+  };
+  const auto one =
+      layers(R"({"target_modules": ["q"], "layers_to_transform": 2, "layers_pattern": "layers"})");
+  EXPECT_EQ(one.layers, std::vector<std::int64_t>{2});
+  EXPECT_EQ(one.layers_patterns, std::vector<std::string>{"layers"});
+  const auto none =
+      layers(R"({"target_modules": ["q"], "layers_to_transform": null, "layers_pattern": [""]})");
+  EXPECT_TRUE(none.layers.empty() && none.layers_patterns.empty());
+  for (const char* wrong :
+       {R"({"target_modules": ["q"], "layers_to_transform": ["a"]})",
+        R"({"target_modules": ".*q", "layers_to_transform": [1]})",
+        R"({"target_modules": ["q"], "layers_to_transform": [1], "layers_pattern": 3})"}) {
     try {
-      static_cast<void>(shared_fields({{"target_modules", {"q_proj"}}, {key, value}}, "dir"));
-      FAIL() << key;
+      static_cast<void>(layers(wrong));
+      FAIL() << wrong;
     } catch (const support::UserError& e) {
-      EXPECT_NE(std::string(e.what()).find(key), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("layers_"), std::string::npos) << e.what();
     }
   }
+}
+
+TEST(PeftConfig, SharedFieldsAreReadInWrittenOrder) {
   const auto fields =
       shared_fields({{"target_modules", {"q_proj"}},
                      {"modules_to_save", {"lm_head"}},

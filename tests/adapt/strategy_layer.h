@@ -72,7 +72,7 @@ class StrategyLayer {
   }
   at::Tensor operator()(const at::Tensor& x, bool is_training = false) {
     const model::BaseLayer layer{[&](const at::Tensor& input) { return base(input); }, [&] { return weight; },
-                                 bias};
+                                 [&] { return bias; }};
     model::PassOptions pass;
     pass.is_training = is_training;
     return plan.hook->linear(0, x, layer, pass);

@@ -180,6 +180,80 @@ TEST(Targeting, ATiedParameterSelectsItsOwner) {
   EXPECT_FALSE(chosen.back());
 }
 
+// PEFT's rule, from the comments and cases of its test_tuners_utils.py.
+TEST(Targeting, ALayersNumberIsTheFirstInItsNameThatOthersFollow) {
+  const LayerFilter any({0}, {});
+  const auto block = [](const LayerFilter& filter, const char* name) {
+    return filter.block(name).value_or(-1);
+  };
+  EXPECT_EQ(block(any, "model.layers.12.self_attn.q_proj"), 12);
+  EXPECT_EQ(block(any, "model.layers.1.experts.0.up_proj"), 1);  // not the expert's
+  EXPECT_EQ(block(any, "model.visual.merger.mlp.0"), -1);
+  EXPECT_EQ(block(any, "layers.0.q_proj"), -1);
+  EXPECT_EQ(block(any, "model.norm"), -1);
+  EXPECT_EQ(block(any, "model.layers1.x2.q_proj"), -1);
+  const LayerFilter named({0}, {"h", "layers"});
+  EXPECT_EQ(block(named, "layers.3.q_proj"), 3);
+  EXPECT_EQ(block(named, "a.0.h.4.layers.5.q"), 4);
+  EXPECT_EQ(block(named, "model.blocks.4.q_proj"), -1);
+  EXPECT_EQ(block(named, "model.mylayers.4.q_proj"), -1);
+  EXPECT_EQ(block(LayerFilter({0}, {"(layers|blocks)"}), "model.blocks.4.q_proj"), 4);
+}
+
+TEST(Targeting, LayersToTransformKeepsThoseLayers) {
+  TargetSpec spec = everywhere(kSeven);
+  spec.layers = {1};
+  EXPECT_EQ(selected(spec).size(), 7u);
+  spec.layers = {0};
+  EXPECT_EQ(selected(spec).size(), 10u);  // the vision encoder has a block 0, too
+  spec.layers_patterns = {"layers"};
+  EXPECT_EQ(selected(spec).size(), 7u);
+  spec.layers_patterns = {"blocks"};
+  spec.names = {"gate_proj"};
+  EXPECT_EQ(selected(spec), std::set<std::string>{"model.visual.blocks.0.mlp.gate_proj"});
+  spec = everywhere({"q_proj", "model.language_model.layers.0.self_attn.v_proj"});
+  spec.layers = {1};  // a whole name is meant, as in PEFT
+  EXPECT_EQ(selected(spec).size(), 2u);
+  spec = language({});
+  spec.layers = {1};
+  EXPECT_EQ(selected(spec).size(), 7u);  // of all linear layers
+}
+
+TEST(Targeting, LayersThatHoldNothingAreErrorsWithTheKnownOnes) {
+  TargetSpec spec = language({"q_proj"});
+  spec.layers = {1, 7};
+  EXPECT_NE(
+      error_of(spec).find("peft.layers_to_transform: 7 is the number of no block that holds target modules; "
+                          "their numbers are: 0, 1"),
+      std::string::npos)
+      << error_of(spec);
+  spec.layers = {1};
+  spec.layers_patterns = {"layer"};
+  EXPECT_NE(error_of(spec).find(
+                "peft.layers_pattern: \"layer\" names no list of blocks of this model; did you mean "
+                "\"layers\"?"),
+            std::string::npos)
+      << error_of(spec);
+  spec = everywhere({"q_proj", "qkv"});
+  spec.layers = {1};
+  EXPECT_NE(error_of(spec).find("\"qkv\" matches no layer in the blocks of peft.layers_to_transform"),
+            std::string::npos)
+      << error_of(spec);
+}
+
+TEST(Targeting, ModulesToSaveAreWholePartsOrAnErrorWithTheNearestName) {
+  const test::QwenSites model;
+  const auto saved = select_modules_to_save(model.params, {"lm_head", "layers.1.mlp"});
+  EXPECT_EQ(saved.names, (std::vector<std::string>{"lm_head", "model.language_model.layers.1.mlp"}));
+  EXPECT_EQ(std::count(saved.params.begin(), saved.params.end(), true), 4);
+  try {
+    static_cast<void>(select_modules_to_save(model.params, {"lm_haed"}));
+    FAIL() << "expected an error";
+  } catch (const support::UserError& e) {
+    EXPECT_NE(std::string(e.what()).find("did you mean \"lm_head\""), std::string::npos) << e.what();
+  }
+}
+
 TEST(Targeting, ComponentsHaveNames) {
   for (const char* name : {"language", "vision", "projector", "head"})
     EXPECT_EQ(component_name(component_code(name)), name);

@@ -45,6 +45,18 @@ TEST(Flags, TheFamiliarLineOfLoraFlagsWorks) {
   EXPECT_EQ(c.checkpoint_policy.name, "full");
 }
 
+TEST(Flags, OtherLoraFlagsOfTrl) {
+  const RunConfig c =
+      load({"--use_peft", "--lora_modules_to_save", "lm_head", "norm", "--use_rslora", "--use_dora", "true"});
+  EXPECT_EQ(c.peft.modules_to_save, (std::vector<std::string>{"lm_head", "norm"}));
+  EXPECT_EQ(c.peft.params, json::parse(R"({"use_rslora": true, "use_dora": true})"));
+  EXPECT_EQ(load({"--use_rslora", "false"}).peft.params, json::object());  // as it is anyway
+  EXPECT_TRUE(contains(error_of({"--lora_modules_to_save", "lm_head"}), "peft.strategy is \"full\""));
+  EXPECT_TRUE(contains(error_of({"--lora_r", "4", "peft.strategy=layers"}), "peft.strategy is \"layers\""));
+  EXPECT_EQ(load({"--lora_r", "4", "peft.strategy=vera"}).peft.params, json::parse(R"({"r": 4})"));
+  EXPECT_TRUE(contains(error_of({"--lora_target_parameters", "x"}), "has no counterpart"));
+}
+
 TEST(Flags, RenamedKeysReachTheirSection) {
   const RunConfig c = load({"--num_generations",
                             "4",
@@ -154,6 +166,7 @@ TEST(Flags, Bf16IsMixedPrecision) {
   EXPECT_EQ(precision({"--use_peft", "--torch_dtype", "bfloat16", "--bf16"}), "bfloat16, bfloat16");
   EXPECT_EQ(precision({"--use_peft", "--torch_dtype", "bfloat16"}), "bfloat16, null");
   EXPECT_EQ(precision({"--use_peft", "--bf16", "false"}), "float32, float32");
+  EXPECT_EQ(precision({"peft.strategy=layers", "--bf16", "true"}), "float32, bfloat16");
   EXPECT_EQ(precision({"--use_peft", "--bf16", "true", "--bf16", "false"}), "float32, float32");
   EXPECT_EQ(precision({"--bf16", "model.path=m", "data.eval=d.jsonl"}, kEval), "bfloat16, bfloat16");
   EXPECT_EQ(precision({"--bf16", "model.path=m"}, kGenerate), "bfloat16, bfloat16");

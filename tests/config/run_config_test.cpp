@@ -176,10 +176,65 @@ TEST_F(RunConfigTest, RulesBetweenKeys) {
   EXPECT_TRUE(contains(error_of({"--temperature", "0"}), "greedy completions of a group are all alike"));
   EXPECT_TRUE(contains(error_of({"data.image_root=a,b,c"}),
                        "data.image_root has 3 directories and data.train 1 files"));
-  EXPECT_TRUE(contains(error_of({"model.init=random"}), "adapter on random frozen weights"));
   EXPECT_TRUE(contains(error_of({"data.eval=[]"}, kEval), "data.eval is not set"));
   EXPECT_TRUE(contains(error_of_text("{}", kGenerate), "model.path is not set; graft generate needs"));
   EXPECT_TRUE(contains(error_of({"train.micro_batch_size=5"}, kSft), "must divide train.batch_size"));
+}
+
+TEST_F(RunConfigTest, PatternsOfRankAndAlphaAreObjectsOrOrderedLists) {
+  const PeftConfig object = load({R"(peft.rank_pattern={"q_proj": 4, "^model.x": 16})"}).config.peft;
+  EXPECT_FALSE(object.rank_pattern.is_ordered);
+  EXPECT_EQ(object.rank_pattern.entries.size(), 2U);
+  const LoadedConfig list = load({"--alpha_pattern", R"([["q_proj", 4.5], ["a", 2]])"});
+  EXPECT_TRUE(list.config.peft.alpha_pattern.is_ordered);
+  EXPECT_EQ(list.config.peft.alpha_pattern.entries,
+            (std::vector<std::pair<std::string, double>>{{"q_proj", 4.5}, {"a", 2.0}}));
+  const std::string saved = dir_.write("resolved.json", list.resolved.dump(2));
+  EXPECT_EQ(load_run_config(saved, {}, kTrain).config.peft.alpha_pattern.entries,
+            list.config.peft.alpha_pattern.entries);
+  EXPECT_EQ(load({"peft.rank_pattern.q_proj=4"}).config.peft.rank_pattern.entries.front().second, 4.0);
+
+  EXPECT_TRUE(contains(error_of({R"(peft.rank_pattern={"q": 2.5})"}), "\"q\" is 2.5; expected a rank"));
+  EXPECT_TRUE(
+      contains(error_of({R"(peft.rank_pattern={"q": 0})"}), "expected a rank, an integer of at least 1"));
+  EXPECT_TRUE(contains(error_of({R"(peft.alpha_pattern={"q": "x"})"}), "expected a number greater than 0"));
+  EXPECT_TRUE(
+      contains(error_of({R"(peft.alpha_pattern=["q", 3])"}), R"(expected pairs ["expression", number])"));
+  EXPECT_TRUE(contains(error_of({R"(peft.alpha_pattern=[["q", 3], ["q", 4]])"}), "\"q\" is given twice"));
+  EXPECT_TRUE(contains(error_of({"peft.rank_pattern=q_proj"}), "expected an object or a list"));
+  EXPECT_TRUE(
+      contains(error_of_text("{\n\"peft\": {\n\"rank_pattern\": {\"q\": -1}}}"), "bad.json:3: peft.rank_p"));
+}
+
+TEST_F(RunConfigTest, RulesOfWhatIsTrained) {
+  const PeftConfig c = load({"peft.layers_to_transform=0,2", "--layers_pattern", "layers"}).config.peft;
+  EXPECT_EQ(c.layers_to_transform, (std::vector<std::int64_t>{0, 2}));
+  EXPECT_EQ(c.layers_pattern, std::vector<std::string>{"layers"});
+  EXPECT_EQ(load({"--layers_to_transform", "3"}).config.peft.layers_to_transform,
+            std::vector<std::int64_t>{3});
+  EXPECT_EQ(load({"--layers_to_transform", "3", "1"}).config.peft.layers_to_transform,
+            (std::vector<std::int64_t>{3, 1}));
+  EXPECT_TRUE(contains(error_of({"peft.layers_to_transform=-1"}), "expected an integer, at least 0"));
+  EXPECT_TRUE(contains(error_of({"peft.layers_to_transform=first"}), "expected an integer"));
+  EXPECT_TRUE(
+      contains(error_of({"peft.layers_pattern=layers"}), "no effect without peft.layers_to_transform"));
+  EXPECT_TRUE(contains(error_of({"peft.layers_to_transform=1", "peft.target_modules=.*q_proj"}),
+                       "has no effect on an expression in peft.target_modules"));
+  for (const char* key : {"peft.layers_to_transform=1", R"(peft.rank_pattern={"q": 2})",
+                          R"(peft.alpha_pattern={"q": 2})", "peft.modules_to_save=lm_head"}) {
+    EXPECT_TRUE(contains(error_of({key, "peft.adapter=a"}), "has no effect with peft.adapter")) << key;
+    EXPECT_NO_THROW((void)load({key})) << key;
+  }
+  EXPECT_EQ(load({"peft.base_adapters=a,b"}, kEval).config.peft.base_adapters.size(), 2U);
+  EXPECT_TRUE(contains(error_of({"peft.base_adapters=a,b,a"}), "names a twice"));
+  for (const char* strategy : {"full", "layers"}) {
+    const std::string choice = std::string("peft.strategy=") + strategy;
+    EXPECT_TRUE(
+        contains(error_of({choice, "peft.base_adapters=a"}), "trains the weights that they stand on"));
+    EXPECT_TRUE(contains(error_of({choice, "model.dtype=bfloat16"}), choice));
+    EXPECT_TRUE(contains(error_of({choice, "objective.beta=0.1", "objective.reference=base"}),
+                         std::string("peft.strategy \"") + strategy));
+  }
 }
 
 // What an objective does not use, or cannot have, is refused by name.

@@ -2,10 +2,12 @@
 // graft's half of peft_interchange.py:
 //
 //   adapter_logits save MODEL ADAPTER OUT IMAGE OPTIONS   attaches a fresh adapter (OPTIONS: {"params", "targets", "pattern",
-//                                                         "components"}), draws every parameter at random, saves it to ADAPTER
-//   adapter_logits load MODEL ADAPTER OUT IMAGE           loads ADAPTER
+//                                                         "components", "layers", "layers_pattern", "rank_pattern",
+//                                                         "alpha_pattern"}), draws every parameter at random, saves it to ADAPTER
+//   adapter_logits load MODEL ADAPTER OUT IMAGE [BASE…]   loads ADAPTER, on top of the adapters BASE
+//   adapter_logits values NAMES PATTERNS                  prints the value of each name, 0 for none; both JSON lists
 //
-// Both write logits of a prompt about IMAGE to OUT, with the inputs that transformers needs to compute the same, and the names
+// The first two write logits of a prompt about IMAGE to OUT, with the inputs that transformers needs to compute the same, and the names
 // of the adapted layers to standard output, one a line.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
@@ -35,12 +37,29 @@ plugin::Registry open_registry() {
   return registry;
 }
 
+// Of [["expression", value], …].
+adapt::SitePatterns patterns(const nlohmann::json& json) {
+  adapt::SitePatterns::Entries entries;
+  for (const auto& item : json) entries.emplace_back(item.at(0).get<std::string>(), item.at(1).get<double>());
+  return {entries, "pattern"};
+}
+
+int print_values(const nlohmann::json& names, const nlohmann::json& entries) {
+  const adapt::SitePatterns values = patterns(entries);
+  for (const std::string name : names) std::cout << values.value({name}) << '\n';
+  return 0;
+}
+
 adapt::AttachOptions attach_options(const nlohmann::json& json) {
   adapt::AttachOptions options;
   options.strategy = "lora";
   options.params = json.at("params");
   options.targets.names = json.value("targets", std::vector<std::string>{});
   options.targets.pattern = json.value("pattern", std::string());
+  options.targets.layers = json.value("layers", std::vector<std::int64_t>{});
+  options.targets.layers_patterns = json.value("layers_pattern", std::vector<std::string>{});
+  options.rank_pattern = patterns(json.value("rank_pattern", nlohmann::json::array()));
+  options.alpha_pattern = patterns(json.value("alpha_pattern", nlohmann::json::array()));
   for (const std::string component : json.at("components"))
     options.targets.components.push_back(adapt::component_code(component));
   return options;
@@ -79,6 +98,8 @@ void write_logits(const model::Model& model, const std::filesystem::path& image_
 }
 
 int run(const std::vector<std::string>& arguments) {
+  if (arguments.at(0) == "values")
+    return print_values(nlohmann::json::parse(arguments.at(1)), nlohmann::json::parse(arguments.at(2)));
   auto registry = open_registry();
   model::OpenOptions options;
   options.directory = arguments.at(1);
@@ -90,7 +111,10 @@ int run(const std::vector<std::string>& arguments) {
     randomize(*adapter);
     adapter->save(arguments.at(2));
   } else {
-    adapter = adapt::Adapter::load(*model, registry, arguments.at(2));
+    adapt::AttachOptions stored;
+    stored.adapter = arguments.at(2);
+    for (std::size_t i = 5; i < arguments.size(); ++i) stored.base_adapters.emplace_back(arguments[i]);
+    adapter = adapt::Adapter::attach(*model, registry, stored);
   }
   write_logits(*model, arguments.at(4), arguments.at(3));
   for (const auto& tensor : adapter->tensors()) std::cout << tensor.name << '\n';

@@ -6,13 +6,15 @@
 
 graft -> PEFT: the tool saves an adapter for several selections of layers; PEFT must load it without missing or
 unexpected tensors, adapt exactly the same modules, and give the same logits. PEFT -> graft: adapters made by PEFT (names
-that also reach the vision encoder, an expression with look-ahead, all-linear, older names, bfloat16) must give
-the same logits in graft. Exit code 1 if anything differs.
+that also reach the vision encoder, an expression with look-ahead, all-linear, some layers, ranks of their own, older names,
+bfloat16) must give the same logits in graft. Two adapters at once: set_adapter([a, b]) and graft's b on a give the same
+logits. Values by pattern are those of PEFT's get_pattern_key. Exit code 1 if anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
@@ -44,6 +47,20 @@ OURS = {
         "pattern": r"(?!.*visual).*layers\.1\.(?=.*_proj).*",
         "components": ["language"],
     },
+    "some layers": {
+        "params": {"r": 3, "alpha": 6},
+        "targets": SEVEN,
+        "layers": [1, 3],
+        "layers_pattern": ["layers"],
+        "components": ["language", "vision"],
+    },
+    "ranks and alphas by pattern": {
+        "params": {"r": 4, "alpha": 8},
+        "targets": SEVEN,
+        "components": ["language"],
+        "rank_pattern": [["layers.1.self_attn.q_proj", 6], ["q_proj", 2], [".*layers.0.*", 3]],
+        "alpha_pattern": [["^model.language_model.layers.2.*", 3], [".*mlp.*", 5.5]],
+    },
 }
 
 #: name -> what PEFT attaches
@@ -52,6 +69,20 @@ THEIRS = {
     "expression": {"r": 4, "lora_alpha": 8, "target_modules": r"^(?!.*visual)(?=.*\bmlp\b).*(?:up|down)_proj$"},
     "all-linear": {"r": 2, "lora_alpha": 6, "target_modules": "all-linear", "use_rslora": True},
     "bfloat16": {"r": 4, "target_modules": ["down_proj"]},
+    "some layers": {"r": 2, "target_modules": SEVEN, "layers_to_transform": [0, 2]},
+    "some layers of a list of blocks": {
+        "r": 2,
+        "target_modules": ["q_proj", "gate_proj"],
+        "layers_to_transform": 1,
+        "layers_pattern": "layers",
+    },
+    "ranks and alphas by pattern": {
+        "r": 4,
+        "target_modules": SEVEN,
+        # in the order in which PEFT writes them, whatever they are given in: sorted
+        "rank_pattern": {".*layers.0.mlp.*": 3, "layers.1.self_attn.q_proj": 6, "q_proj": 2},
+        "alpha_pattern": {"language_model.layers.2.mlp.up_proj": 3, "mlp.*": 5.5},
+    },
     "defaults": {"target_modules": ["q_proj", "qkv"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
 }
 
@@ -181,6 +212,44 @@ def older_layout(arguments, adapter: Path, scratch: Path, listed: set[str], thei
     report.compare(title, load_file(out)["logits"], theirs, plain)
 
 
+def several_at_once(arguments, scratch: Path, report: Report) -> None:
+    """set_adapter([a, b]) in PEFT; in graft b on top of a."""
+    base = base_model(arguments.model)
+    image_token = base.config.image_token_id
+    first = LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, target_modules=SEVEN)
+    second = LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=8, target_modules=["q_proj", "o_proj", "qkv"])
+    adapted = get_peft_model(base, first, adapter_name="a").eval()
+    adapted.add_adapter("b", second)
+    randomize(adapted, 11)
+    adapted.save_pretrained(scratch / "several")
+    out = scratch / "several.safetensors"
+    a, b = scratch / "several/a", scratch / "several/b"
+    run_tool(arguments.tool, "load", arguments.model, b, out, arguments.image, a)
+    inputs = load_file(out)
+    adapted.base_model.set_adapter("a")
+    one = logits_of(adapted, inputs, image_token)
+    adapted.base_model.set_adapter(["a", "b"])
+    report.compare("two adapters at once", inputs["logits"], logits_of(adapted, inputs, image_token), one)
+
+
+def values_by_pattern(arguments, report: Report) -> None:
+    """PEFT's get_pattern_key on names of several depths, for every pair of expressions in both orders."""
+    names = ["foo", "barfoo", "module.foo", "module.barfoo", "module.module.foo", "module.module.barfoo", "foobar"]
+    keys = ["foo", "^foo", "module.foo", "^module.foo", r"module\.module\.foo", ".*module.*foo", "(bar)?foo", "oo", ".*"]
+    wrong = []
+    for pair in itertools.permutations(keys, 2):
+        entries = {key: float(rank) for rank, key in enumerate(pair, start=2)}
+        theirs = [entries.get(get_pattern_key(entries.keys(), name), 0.0) for name in names]
+        done = subprocess.run(
+            [str(arguments.tool), "values", json.dumps(names), json.dumps(list(entries.items()))],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        if [float(value) for value in done.stdout.split()] != theirs:
+            wrong.append(pair)
+    pairs = len(keys) * (len(keys) - 1)
+    report.say("values by pattern", not wrong, f"{pairs} pairs of expressions, differing: {wrong[:3] or 'none'}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="checkpoint directory")
@@ -191,6 +260,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         from_graft(arguments, Path(scratch), report)
         to_graft(arguments, Path(scratch), report)
+        several_at_once(arguments, Path(scratch), report)
+    values_by_pattern(arguments, report)
     sys.exit(1 if report.failures else 0)
 
 

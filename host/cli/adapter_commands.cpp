@@ -99,7 +99,8 @@ void add_adapter_commands(CLI::App& app) {
       app.add_subcommand("merge", "Merges an adapter into its model and writes a plain model directory");
   merge->add_option("--model", options->model, "base model directory")->required();
   merge
-      ->add_option("--adapter", options->base_adapters, "adapter directory; several are merged one after the other")
+      ->add_option("--adapter", options->base_adapters,
+                   "adapter directory; several are merged one after the other")
       ->required();
   merge->add_option("--output", options->output, "directory to write")->required();
   merge->add_option("--dtype", options->dtype, "of the written weights; auto: that of the model's files")

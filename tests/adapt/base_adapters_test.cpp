@@ -135,13 +135,13 @@ TEST_F(BaseAdaptersTest, AFreshAdapterOnThemChangesNothingAndTheyStayFrozen) {
     options.base_adapters = {a};
     const auto adapter = attach(options);
     EXPECT_TRUE(is_close(logits_without_graph(*model_), expected)) << use_dora;
-    EXPECT_EQ(adapter->tensors().size(), 2u * 4u * (use_dora ? 3u : 2u));
     EXPECT_FALSE(adapter->base_is_reference());
     model::PassOptions training;  // the frozen one's dropout does not apply
     training.is_training = true;
     EXPECT_TRUE(is_close(logits_without_graph(*model_, training), expected)) << use_dora;
     logits(*model_).square().sum().backward();
-    for (const auto& tensor : adapter->tensors()) EXPECT_TRUE(tensor.tensor.grad().defined()) << tensor.name;
+    for (const auto& tensor : adapter->tensors())
+      EXPECT_EQ(tensor.tensor.grad().defined(), tensor.is_trained) << tensor.name;
   }
 }
 

@@ -11,7 +11,7 @@ run() {   # run OUTPUT_DIR ARGUMENTS…: two steps, or the log
   grpo "$out" train.steps=2 train.save_steps=0 rollout.max_completion_length=12 peft.params.r=4 "$@" 2> "$out.log" ||
     { cat "$out.log" >&2; fail "$out"; }
 }
-table_row() { grep -qE "^ +$(sed 's/ /  */g' <<< "$2")\$" "$1.log" || { cat "$1.log" >&2; fail "$1: no row \"$2\""; }; }
+table_row() { tr -s ' ' < "$1.log" | grep -qxF " $2" || { cat "$1.log" >&2; fail "$1: no row \"$2\""; }; }
 
 # --- the table before training: ranks by pattern, whole copies, a total
 run patterns --lora_target_modules q_proj up_proj --layers_to_transform 0 2 --lora_modules_to_save language_model.norm \

@@ -218,17 +218,17 @@ def several_at_once(arguments, scratch: Path, report: Report) -> None:
     image_token = base.config.image_token_id
     first = LoraConfig(task_type="CAUSAL_LM", r=3, lora_alpha=6, target_modules=SEVEN)
     second = LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=8, target_modules=["q_proj", "o_proj", "qkv"])
-    adapted = get_peft_model(base, first, adapter_name="a").eval()
-    adapted.add_adapter("b", second)
+    adapted = get_peft_model(base, first, adapter_name="first").eval()
+    adapted.add_adapter("second", second)
     randomize(adapted, 11)
     adapted.save_pretrained(scratch / "several")
     out = scratch / "several.safetensors"
-    a, b = scratch / "several/a", scratch / "several/b"
+    a, b = scratch / "several/first", scratch / "several/second"
     run_tool(arguments.tool, "load", arguments.model, b, out, arguments.image, a)
     inputs = load_file(out)
-    adapted.base_model.set_adapter("a")
+    adapted.base_model.set_adapter("first")
     one = logits_of(adapted, inputs, image_token)
-    adapted.base_model.set_adapter(["a", "b"])
+    adapted.base_model.set_adapter(["first", "second"])
     report.compare("two adapters at once", inputs["logits"], logits_of(adapted, inputs, image_token), one)
 
 

@@ -49,8 +49,9 @@ std::vector<AdapterTensor> Adapter::stored_tensors() const {
   std::set<std::int64_t> exported;  // sites whose tensors the strategy names itself
   for (const AdaptedSite* site : plan.hook->adapted()) {
     const model::Site& layer = state_->own->model.sites()[site->index];
-    const at::Tensor bias =
-        layer.bias < 0 ? at::Tensor() : state_->own->model.params()[static_cast<std::size_t>(layer.bias)].tensor;
+    const at::Tensor bias = layer.bias < 0
+                                ? at::Tensor()
+                                : state_->own->model.params()[static_cast<std::size_t>(layer.bias)].tensor;
     const model::Param& weight = state_->own->model.params()[static_cast<std::size_t>(layer.weight)];
     const Float32Site values(*site, plan.hook->shared(), weight.dense(at::kFloat), bias);
     auto tensors = state_->own->strategy.export_tensors(values.raw());

@@ -54,7 +54,7 @@ std::vector<model::Param> BaseAdapters::merged_params(std::vector<model::Param> 
   for (auto& [index, tensor] : merged) {
     model::Param& param = params[index];
     param.tensor = param.scales.defined() ? tensor : tensor.to(param.tensor.scalar_type());
-    param.scales = {};
+    param.scales = at::Tensor();
     param.holds_int8 = false;
   }
   return params;

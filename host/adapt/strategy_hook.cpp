@@ -120,7 +120,7 @@ at::Tensor StrategyHook::linear(std::uint32_t site, const at::Tensor& x, const m
                                 const model::PassOptions& options) {
   if (!options.adapters_enabled || !covers(site)) return base.forward(x);
   const auto& adapted = *sites_[site];
-  BaseCall base_call{base, nullptr, {}};
+  BaseCall base_call{base, nullptr, {}, {}};
   const graft_base_linear base_table{GRAFT_HDR(graft_base_linear), &base_call, &base_forward, &base_weight,
                                      &base_bias};
   const graft_peft_call call{.hdr = GRAFT_HDR(graft_peft_call),

@@ -58,7 +58,9 @@ class Layer {
   }
   at::Tensor operator()(const at::Tensor& x, const model::PassOptions& options = {}) {
     return hook->linear(
-        0, x, {[&](const at::Tensor& input) { return base(input); }, [&] { return weight; }, [&] { return bias; }}, options);
+        0, x,
+        {[&](const at::Tensor& input) { return base(input); }, [&] { return weight; }, [&] { return bias; }},
+        options);
   }
   // s B A x
   [[nodiscard]] at::Tensor update(const at::Tensor& x, double scale) const {

@@ -47,6 +47,17 @@ bool is_adapter(const AdapterTensor& tensor) {
   return !tensor.is_base && tensor.site >= 0;
 }
 
+// Names under which PEFT writes a tensor of the whole model once more for each layer, as of RandLoRA's bases.
+std::vector<std::string> repeated_names(const AdapterTensor& tensor,
+                                        const std::vector<std::vector<std::string>>& names) {
+  std::vector<std::string> list;
+  if (tensor.site >= 0 || tensor.is_base) return list;
+  for (const auto& aliases : names) {
+    for (const auto& name : aliases) list.push_back(support::cat(kPrefix, name, '.', tensor.name));
+  }
+  return list;
+}
+
 // Names under which a file may hold a tensor; the first is the one to write.
 std::vector<std::string> stored_names(const AdapterTensor& tensor, const std::vector<model::Site>& sites,
                                       const std::vector<std::vector<std::string>>& names) {
@@ -114,6 +125,10 @@ void read_adapter_tensors(const std::filesystem::path& directory, const std::vec
       continue;
     }
     used.insert(entry->name);
+    for (const auto& name : repeated_names(tensor, names)) {
+      const model::TensorEntry* copy = file.find(name);
+      if (copy != nullptr && copy->sizes == entry->sizes) used.insert(name);
+    }
     if (entry->sizes != tensor.tensor.sizes().vec()) {
       misshapen.items.push_back(support::cat(entry->name, " is ", entry->shape(), ", expected ",
                                              text_of(tensor.tensor.sizes().vec())));

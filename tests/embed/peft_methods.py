@@ -143,6 +143,16 @@ METHODS = [
            {"oft_block_size": 16, "block_share": True}),
     Method("oft_constrained", "oft", {"oft_block_size": 8, "coft": True, "eps": 0.3}, peft.OFTConfig,
            {"oft_block_size": 8, "coft": True, "eps": 0.3}),
+    Method("randlora", "randlora", {"r": 16, "alpha": 32}, peft.RandLoraConfig, {"r": 16, "randlora_alpha": 32},
+           noise=0.02),
+    Method("randlora_by_key", "randlora", {"r": 24, "alpha": 48, "projection_prng_key": 7, "save_projection": False},
+           peft.RandLoraConfig,
+           {"r": 24, "randlora_alpha": 48, "projection_prng_key": 7, "save_projection": False}, noise=0.02),
+    Method("randlora_sparse", "randlora", {"r": 16, "alpha": 32, "sparse": True, "save_projection": False},
+           peft.RandLoraConfig, {"r": 16, "randlora_alpha": 32, "sparse": True, "save_projection": False}, noise=0.02),
+    Method("randlora_very_sparse", "randlora",
+           {"r": 16, "alpha": 32, "very_sparse": True, "save_projection": False}, peft.RandLoraConfig,
+           {"r": 16, "randlora_alpha": 32, "very_sparse": True, "save_projection": False}, noise=0.02),
 ]
 
 METHODS += [

@@ -16,9 +16,19 @@ class TorchGenerator {
   explicit TorchGenerator(std::int64_t seed) : engine_(static_cast<std::uint32_t>(seed)) {}
 
   // torch.empty(sizes).uniform_(-bound, bound, generator=…) in float32, bit for bit; a CPU tensor.
-  [[nodiscard]] graft::Tensor uniform(const std::vector<std::int64_t>& sizes, double bound);
+  [[nodiscard]] graft::Tensor uniform(const std::vector<std::int64_t>& sizes, double bound) {
+    return uniform(sizes, -bound, bound);
+  }
+  // torch.rand(sizes, generator=…), bit for bit; a CPU tensor.
+  [[nodiscard]] graft::Tensor unit(const std::vector<std::int64_t>& sizes) {
+    return uniform(sizes, 0.0, 1.0);
+  }
+  // As uniform() of a bfloat16 tensor, which has 8 random bits an element.
+  [[nodiscard]] graft::Tensor uniform_bfloat16(const std::vector<std::int64_t>& sizes, double bound);
 
  private:
+  [[nodiscard]] graft::Tensor uniform(const std::vector<std::int64_t>& sizes, double from, double to);
+
   std::mt19937 engine_;
 };
 

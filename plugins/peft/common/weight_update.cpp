@@ -81,9 +81,11 @@ Tensor apply(const Node& node, const Tensor& x, const Tensor& weight, const Tens
 
 }  // namespace
 
-Tensor updated_linear(const graft::LinearCall& call, const WeightUpdate& update, double dropout) {
+Tensor updated_linear(const graft::LinearCall& call, const WeightUpdate& update, double dropout,
+                      const Tensors& constants) {
   Tensors params;
   for (std::size_t i = 0; i < call.n_params(); ++i) params.push_back(call.param(i));
+  params.insert(params.end(), constants.begin(), constants.end());
   const Tensor weight = call.weight(), x = call.x();
   Node node{&update, true, x.info().requires_grad == 0};
   const bool drops = call.is_training() && dropout > 0.0;

@@ -24,8 +24,8 @@ class WeightUpdate {
 };
 
 // x (W + ΔW)ᵀ + b with one matrix product if everything is float32 and nothing is dropped; otherwise x Wᵀ + b + drop(x) ΔWᵀ, so that
-// a small ΔW is not lost in a rounded W. `update` outlives the graph: it belongs to the strategy, or is static.
+// a small ΔW is not lost in a rounded W. p are the site's parameters, then `constants`, which get no gradients. `update` outlives the graph: it belongs to the strategy, or is static.
 [[nodiscard]] graft::Tensor updated_linear(const graft::LinearCall& call, const WeightUpdate& update,
-                                           double dropout);
+                                           double dropout, const Tensors& constants = {});
 
 }  // namespace peft

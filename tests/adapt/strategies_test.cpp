@@ -2,11 +2,16 @@
 // The strategies other than LoRA, each by its formula, on one small layer. Against PEFT itself: tests/embed/peft_methods.py.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/block_diag.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/kron.h>
+#include <ATen/ops/linalg_inv.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/sort.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
@@ -26,11 +31,40 @@ using nlohmann::json;
 using test::StrategyLayer;
 using Formula = std::function<at::Tensor(const StrategyLayer&, const at::Tensor&)>;
 
+// R [6, 6] of OFT's parameters with blocks of 3: the exact rotation, or the series of five terms.
+at::Tensor rotation(const at::Tensor& weight, bool is_exact) {
+  std::vector<at::Tensor> blocks;
+  for (std::int64_t i = 0; i < 2; ++i) {
+    const auto v = weight[weight.size(0) == 1 ? 0 : i], zero = at::zeros({});
+    const auto q = at::stack({zero, v[0], v[1], -v[0], zero, v[2], -v[1], -v[2], zero}).view({3, 3});
+    const auto one = at::eye(3), square = at::matmul(q, q);
+    blocks.push_back(is_exact
+                         ? at::matmul(one - q, at::linalg_inv(one + q))
+                         : one + 2 * q + 2 * square + 2 * at::matmul(square, q) + at::matmul(square, square));
+  }
+  return at::block_diag(blocks);
+}
+
+// The sum over RandLoRA's bases as PEFT numbers them, for r = 4 and six inputs.
+at::Tensor full_rank(const StrategyLayer& l) {
+  const auto a = l.param("randlora_A"), b = l.param("randlora_B");
+  const auto down = (l.param("randlora_lambda").unsqueeze(2) * a * l.param("randlora_gamma")).flatten(0, 1);
+  return at::matmul(b.flatten(1), down);
+}
+
 struct Method {
   const char* plugin;
   json params;
   Formula formula;  // of the layer in evaluation mode
 };
+
+Formula hadamard(double scale) {
+  return [scale](const StrategyLayer& l, const at::Tensor& x) {
+    const auto first = at::matmul(l.param("hada_w1_a"), l.param("hada_w1_b"));
+    const auto second = at::matmul(l.param("hada_w2_a"), l.param("hada_w2_b"));
+    return l.base(x) + scale * at::linear(x, first * second);
+  };
+}
 
 const std::vector<Method>& methods() {
   static const auto* const list = new std::vector<Method>{
@@ -77,6 +111,47 @@ const std::vector<Method>& methods() {
          const auto a = l.param("lora_A") * l.param("lora_E");
          return l.base(x) + at::linear(at::linear(x, a), l.param("lora_B")) * (8 / (3 + 1e-5));
        }},
+      {"loha", {{"r", 1}, {"alpha", 2}}, hadamard(2.0)},  // by the products of columns
+      {"loha", {{"r", 4}, {"alpha", 2}}, hadamard(0.5)},  // by the matrix itself
+      {"lokr",
+       {{"r", 1}, {"alpha", 2}, {"decompose_factor", -1}},
+       [](const auto& l, const auto& x) {
+         const auto second = at::matmul(l.param("lokr_w2_a"), l.param("lokr_w2_b"));
+         return l.base(x) + 2 * at::linear(x, at::kron(l.param("lokr_w1"), second));
+       }},
+      {"lokr",
+       {{"r", 8}, {"alpha", 4}, {"init", "lycoris"}},
+       [](const auto& l, const auto& x) {
+         return l.base(x) + 0.5 * at::linear(x, at::kron(l.param("lokr_w1"), l.param("lokr_w2")));
+       }},
+      {"lokr",
+       {{"r", 1}, {"alpha", 2}, {"decompose_both", true}, {"decompose_factor", 4}},
+       [](const auto& l, const auto& x) {
+         const auto first = at::matmul(l.param("lokr_w1_a"), l.param("lokr_w1_b"));
+         const auto second = at::matmul(l.param("lokr_w2_a"), l.param("lokr_w2_b"));
+         return l.base(x) + 2 * at::linear(x, at::kron(first, second));
+       }},
+      {"oft",
+       {{"oft_block_size", 3}},
+       [](const auto& l, const auto& x) {
+         return l.base(at::matmul(x, rotation(l.param("oft_R.weight"), false)));
+       }},
+      {"oft",
+       {{"r", 2}, {"use_cayley_neumann", false}},
+       [](const auto& l, const auto& x) {
+         return l.base(at::matmul(x, rotation(l.param("oft_R.weight"), true)));
+       }},
+      {"oft",
+       {{"oft_block_size", 3}, {"block_share", true}},
+       [](const auto& l, const auto& x) {
+         return l.base(at::matmul(x, rotation(l.param("oft_R.weight"), false)));
+       }},
+      {"randlora",
+       {{"r", 4}, {"alpha", 2}, {"projection_prng_key", 9}, {"save_projection", false}},
+       [](const auto& l, const auto& x) { return l.base(x) + 0.5 * at::linear(x, full_rank(l)); }},
+      {"randlora",
+       {{"r", 4}, {"alpha", 2}, {"sparse", true}},
+       [](const auto& l, const auto& x) { return l.base(x) + 0.5 * at::linear(x, full_rank(l)); }},
   };
   return *list;
 }
@@ -181,6 +256,12 @@ TEST(Strategies, RefuseParametersThatMakeNoSense) {
       {"miss", {{"r", 2}, {"init_weights", "bat"}, {"dropout", 0.1}}, "dropout has no effect"},
       {"adalora", {{"init_r", 4}, {"target_r", 8}}, "more than init_r"},
       {"adalora", {{"tinit", 3}, {"tfinal", 2}, {"total_step", 5}}, "of 5 steps none is left"},
+      {"loha", {{"r", 0}}, "r"},
+      {"lokr", {{"decompose_factor", 0}}, "decompose_factor is 0"},
+      {"oft", {{"r", 2}, {"oft_block_size", 3}}, "both given"},
+      {"oft", {{"r", 6}}, "blocks of size 1"},
+      {"oft", {{"num_cayley_neumann_terms", 1}}, "num_cayley_neumann_terms"},
+      {"randlora", {{"alpha", 0}}, "alpha"},
   };
   for (const auto& [plugin, given, text] : faults) {
     try {
@@ -190,6 +271,39 @@ TEST(Strategies, RefuseParametersThatMakeNoSense) {
       EXPECT_NE(std::string(e.what()).find(text), std::string::npos) << e.what();
     }
   }
+}
+
+TEST(Strategies, DropWholeOutputsOrLayersOfLycorisInTraining) {
+  for (const char* plugin : {"loha", "lokr"}) {
+    const auto x = at::randn({50, 6});
+    StrategyLayer columns(plugin, {{"rank_dropout", 0.5}});
+    columns.train();
+    const auto update = columns(x, true) - columns.base(x), whole = columns(x) - columns.base(x);
+    for (std::int64_t i = 0; i < 8; ++i) {  // each output is gone for all tokens, or there for all
+      const auto ratio = (update.select(1, i) / whole.select(1, i)).detach();
+      EXPECT_TRUE(at::allclose(ratio, ratio[0].expand(50), 1e-2, 1e-2)) << plugin << ' ' << i;
+    }
+    StrategyLayer layer(plugin, {{"module_dropout", 0.5}});
+    layer.train();
+    std::int64_t dropped = 0;
+    for (int i = 0; i < 100; ++i) dropped += at::equal(layer(x, true), layer.base(x)) ? 1 : 0;
+    EXPECT_GT(dropped, 20) << plugin;
+    EXPECT_LT(dropped, 80) << plugin;
+  }
+}
+
+TEST(Strategies, ConstrainedOftStaysWithinItsNorm) {
+  StrategyLayer layer("oft", {{"oft_block_size", 3}, {"coft", true}, {"eps", 0.1}});
+  layer.train();
+  const auto weight = layer.param("oft_R.weight");
+  const auto before = weight.detach().clone();
+  const auto y = layer(at::randn({5, 6}));
+  EXPECT_TRUE(at::equal(weight, before));  // a pass leaves it alone
+  const at::NoGradGuard no_grad;
+  layer.strategy.before_update(ModelView(*layer.plan.hook, layer.sites, layer.params, Grads::kLent).raw());
+  const auto norm = (2 * weight.square().sum(1)).sqrt();
+  EXPECT_LE(norm.max().item<double>(), 0.1 / std::sqrt(2.0) * (1 + 1e-6));
+  EXPECT_GT(norm.min().item<double>(), 0.05 / std::sqrt(2.0));
 }
 
 TEST(Strategies, RefuseFilesWithWhatTheyDoNotOffer) {
@@ -203,6 +317,13 @@ TEST(Strategies, RefuseFilesWithWhatTheyDoNotOffer) {
       {"hira", {{"fan_in_fan_out", true}}, "fan_in_fan_out"},
       {"adalora", {{"bias", "lora_only"}}, "bias"},
       {"adalora", {{"use_dora", true}}, "use_dora"},
+      {"loha", {{"peft_type", "LOKR"}}, "peft_type"},
+      {"lokr", {{"peft_type", "LOHA"}}, "peft_type"},
+      {"oft", {{"bias", "oft_only"}}, "bias"},
+      {"oft", {{"fan_in_fan_out", true}}, "fan_in_fan_out"},
+      {"oft", {{"peft_version", "0.17.1"}}, "peft_version"},
+      {"randlora", {{"bias", "all"}}, "bias"},
+      {"randlora", {{"fan_in_fan_out", true}}, "fan_in_fan_out"},
   };
   for (const auto& [plugin, given, text] : faults) {
     json config = StrategyLayer(plugin, json::object(), {64, 64}).exported();

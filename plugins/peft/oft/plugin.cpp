@@ -4,8 +4,6 @@
 // forms of R: Cayley's (I − Q)(I + Q)⁻¹, and a truncated series of (I + Q)(I − Q)⁻¹ = I + 2Q + 2Q² + …, its transpose.
 #include <graft/sdk/peft.hpp>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -14,36 +12,16 @@
 
 #include "common/config.h"
 #include "common/tensors.h"
+#include "rotation.h"
 
 namespace {
 
 namespace ops = graft::ops;
 using graft::Json;
-using graft::Op;
 using graft::Tensor;
 
 constexpr std::int64_t kUsualBlock = 32;
-
-// The divisor of `features` next to `wanted`, the smaller of two (peft/tuners/oft/layer.py, adjust_oft_parameters()).
-std::int64_t nearest_divisor(std::int64_t features, std::int64_t wanted) {
-  if (wanted >= features) return features;
-  std::int64_t higher = wanted, lower = wanted;
-  while (features % higher != 0) ++higher;
-  while (features % lower != 0) --lower;
-  return wanted - lower <= higher - wanted ? lower : higher;
-}
-
-// x [T, in] times the block-diagonal matrix of `blocks` [in / b, b, b], or of one [1, b, b] that all share.
-Tensor times_blocks(const Tensor& x, const Tensor& blocks) {
-  static const Op bmm("aten::bmm");
-  const std::int64_t rows = x.size(0), in = x.size(1), b = blocks.size(1);
-  if (blocks.size(0) == 1) {
-    return ops::reshape(ops::mm(ops::reshape(x, {rows * (in / b), b}), ops::select(blocks, 0, 0)),
-                        {rows, in});
-  }
-  const Tensor split = ops::transpose(ops::reshape(x, {rows, in / b, b}), 0, 1);
-  return ops::reshape(ops::transpose(bmm({split, blocks}), 0, 1), {rows, in});
-}
+constexpr const char* kVersion = "0.21.2";  // of PEFT: the meaning of the parameters depends on it
 
 struct Oft : graft::Peft {
   static constexpr auto name = "oft";
@@ -89,14 +67,15 @@ struct Oft : graft::Peft {
 
   std::vector<graft::PeftParam> plan_site(const graft::Site& site) override {
     const std::int64_t in = site.in_features();
-    const std::int64_t blocks = blocks_ > 0 ? nearest_divisor(in, blocks_) : in / nearest_divisor(in, size_);
+    const std::int64_t blocks =
+        blocks_ > 0 ? oft::nearest_divisor(in, blocks_) : in / oft::nearest_divisor(in, size_);
     const std::int64_t size = in / blocks;
     if (size == 1) {
       throw graft::Error(GRAFT_E_INVALID_ARGUMENT,
                          std::string(site.name()) + " gets blocks of size 1 of its " + std::to_string(in) +
                              " inputs, which cannot be rotated; choose larger blocks");
     }
-    if (triangles_.count(size) == 0) triangles_.emplace(size, triangle(size));
+    if (triangles_.count(size) == 0) triangles_.emplace(size, oft::triangle(size));
     const graft::Init init = starts_random_ ? graft::Init::normal(0.1) : graft::Init::zeros();
     return {{"oft_R.weight", {shares_ ? 1 : blocks, size * (size - 1) / 2}, init}};
   }
@@ -108,8 +87,9 @@ struct Oft : graft::Peft {
       weight = weight + (projected(values) - values);
     }
     Tensor blocks = rotations(weight, call.site().in_features());
-    if (call.is_training() && dropout_ > 0.0 && blocks.size(0) > 1) blocks = with_dropout(blocks);
-    const Tensor x = times_blocks(peft::in_dtype(call.x(), weight.dtype()), blocks);
+    if (call.is_training() && dropout_ > 0.0 && blocks.size(0) > 1)
+      blocks = oft::with_dropout(blocks, dropout_);
+    const Tensor x = oft::times_blocks(peft::in_dtype(call.x(), weight.dtype()), blocks);
     return call.base(peft::in_dtype(x, call.x().dtype()));
   }
 
@@ -117,7 +97,7 @@ struct Oft : graft::Peft {
   graft::Merged merge(const graft::SiteValues& values) override {
     const Tensor weight = is_constrained_ ? projected(values.param(0)) : values.param(0);
     const Tensor blocks = rotations(weight, values.site().in_features());
-    return {times_blocks(values.weight(), ops::transpose(blocks, 1, 2)), {}};
+    return {oft::times_blocks(values.weight(), ops::transpose(blocks, 1, 2)), {}};
   }
 
   // PEFT projects in the forward pass already, so that the optimizer's step starts from there.
@@ -130,6 +110,7 @@ struct Oft : graft::Peft {
 
   Json export_config(const graft::ModelValues&) override {
     return Json::object({{"peft_type", "OFT"},
+                         {"peft_version", kVersion},
                          {"r", blocks_},
                          {"oft_block_size", size_},
                          {"block_share", shares_},
@@ -181,62 +162,17 @@ struct Oft : graft::Peft {
                            " with use_cayley_neumann: the series was another one before PEFT 0.18");
   }
 
-  // Where each element of a b × b upper triangle lies in its list [b (b − 1) / 2] with a zero before it; 0 elsewhere.
-  static Tensor triangle(std::int64_t size) {
-    std::vector<std::int64_t> places(static_cast<std::size_t>(size * size), 0);
-    std::int64_t next = 1;
-    for (std::int64_t row = 0; row < size; ++row) {
-      for (std::int64_t column = row + 1; column < size; ++column) {
-        places[static_cast<std::size_t>(row * size + column)] = next++;
-      }
-    }
-    return Tensor::from(places);
-  }
-
-  // R [blocks, b, b] of their parameters.
+  // R of a layer's parameters.
   [[nodiscard]] Tensor rotations(const Tensor& weight, std::int64_t in) const {
-    static const Op pad("aten::constant_pad_nd"), eye("aten::eye"), solve("aten::linalg_solve"),
-        baddbmm("aten::baddbmm");
-    const std::int64_t size = block_size(weight, in), blocks = weight.size(0);
-    const Tensor places = ops::to_device_of(triangles_.at(size), weight);
-    const Tensor upper =
-        ops::reshape(ops::index_select(pad({weight, {1, 0}}), 1, places), {blocks, size, size});
-    const Tensor q = upper - ops::transpose(upper, 1, 2);
-    const Tensor one = ops::to_device_of(eye({size, weight.dtype()}), weight);
-    if (!uses_series_) return solve({one + q, one - q, false});  // X (I + Q) = I − Q
-    if (terms_ == 2) return ops::add_scaled(one, q, 2.0);
-    // By Horner's rule; the last coefficient is 1, so that the sum is nearer to a rotation.
-    const Tensor two = one * 2.0;
-    Tensor sum = q + two;
-    for (std::int64_t power = std::max<std::int64_t>(terms_, 4) - 2; power > 0; --power) {
-      sum = baddbmm({power > 1 ? two : one, sum, q});
-    }
-    return sum;
+    return oft::rotations(weight, triangles_.at(block_size(weight, in)), uses_series_ ? terms_ : 0);
   }
 
   [[nodiscard]] std::int64_t block_size(const Tensor& weight, std::int64_t in) const {
     if (!shares_) return in / weight.size(0);
-    return blocks_ > 0 ? in / nearest_divisor(in, blocks_) : nearest_divisor(in, size_);
+    return blocks_ > 0 ? in / oft::nearest_divisor(in, blocks_) : oft::nearest_divisor(in, size_);
   }
 
-  // Blocks with ‖Q‖ > eps / √blocks scaled down to that norm; ‖Q‖² is twice the sum of squares of the triangle.
-  [[nodiscard]] Tensor projected(const Tensor& weight) const {
-    static const Op clamp_max("aten::clamp_max");
-    const double most = eps_ / std::sqrt(static_cast<double>(weight.size(0)));
-    const Tensor norm = ops::sqrt(ops::sum(weight * weight, {1}, true) * 2.0);
-    static const Op reciprocal("aten::reciprocal");
-    return weight * clamp_max({reciprocal({norm}) * most, 1.0});
-  }
-
-  // PEFT 0.21 has this option but does not apply it.
-  [[nodiscard]] Tensor with_dropout(const Tensor& blocks) const {
-    static const Op randperm("aten::randperm"), ge("aten::ge", "Scalar"), eye("aten::eye");
-    const std::int64_t count = blocks.size(0), size = blocks.size(1);
-    const auto dropped = static_cast<std::int64_t>(dropout_ * static_cast<double>(count));
-    const Tensor kept = ops::to(ge({randperm({count}), dropped}), blocks.dtype());
-    const Tensor one = ops::to_device_of(eye({size, blocks.dtype()}), blocks);
-    return one + (blocks - one) * ops::to_device_of(ops::reshape(kept, {count, 1, 1}), blocks);
-  }
+  [[nodiscard]] Tensor projected(const Tensor& weight) const { return oft::projected(weight, eps_); }
 
   std::int64_t blocks_, size_;  // one of them 0
   bool shares_, is_constrained_;

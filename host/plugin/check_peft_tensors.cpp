@@ -100,13 +100,14 @@ Values read(const Services& services, graft_tensor tensor) {
 // "" if equal up to rounding, else the largest difference.
 std::string compare(const Values& found, const Values& expected) {
   if (found.sizes != expected.sizes) return "has another shape";
-  double worst = 0.0;
+  double worst = 0.0, largest = 1.0;
   for (std::size_t i = 0; i < found.elements.size(); ++i) {
     const double difference = std::fabs(found.elements[i] - expected.elements[i]);
     if (std::isnan(difference)) return "has elements that are not numbers and differs";
     worst = std::max(worst, difference);
+    largest = std::max(largest, static_cast<double>(std::fabs(expected.elements[i])));
   }
-  return worst <= 1e-4 ? "" : cat("differs by up to ", worst);
+  return worst <= 1e-4 * largest ? "" : cat("differs by up to ", worst);
 }
 
 // A layer with random weights and a strategy's parameters on it.

@@ -300,7 +300,8 @@ TEST(Strategies, ConstrainedOftStaysWithinItsNorm) {
   const auto y = layer(at::randn({5, 6}));
   EXPECT_TRUE(at::equal(weight, before));  // a pass leaves it alone
   const at::NoGradGuard no_grad;
-  layer.strategy.before_update(ModelView(*layer.plan.hook, layer.sites, layer.params, Grads::kLent).raw());
+  layer.strategy.before_update(
+      ModelView(*layer.plan.hook, layer.sites, layer.params, Weights::kNone, Grads::kLent).raw());
   const auto norm = (2 * weight.square().sum(1)).sqrt();
   EXPECT_LE(norm.max().item<double>(), 0.1 / std::sqrt(2.0) * (1 + 1e-6));
   EXPECT_GT(norm.min().item<double>(), 0.05 / std::sqrt(2.0));

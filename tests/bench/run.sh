@@ -4,6 +4,9 @@
 #
 #   bash tests/bench/run.sh demo      host/demo.sh with seeds 0, 1, 2: gain_seedN is the rise of mean IoU on 512 held-out
 #                                     images over the supervised checkpoint, grpo_seconds the longest of the three trainings
+#   bash tests/bench/run.sh peft_cost time and memory of PEFT strategies (tests/bench/peft_cost.py says of what); after
+#                                     tests/run.sh, whose build and Python environment it uses. GRAFT_BUILD and GRAFT_PYTHON name
+#                                     others. Further arguments go to the script
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -22,10 +25,15 @@ bench_demo() {
   echo "grpo_seconds=$longest"
 }
 
+bench_peft_cost() {
+  "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/peft_cost.py --tool "${GRAFT_BUILD:-build/dev}/bin/peft_cost" "$@"
+}
+
 case ${1:-} in
   demo) bench_demo ;;
+  peft_cost) shift; bench_peft_cost "$@" ;;
   *)
-    echo "usage: bash tests/bench/run.sh demo" >&2
+    echo "usage: bash tests/bench/run.sh demo | peft_cost [OPTION …]" >&2
     exit 2
     ;;
 esac

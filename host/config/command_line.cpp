@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "config/assignments.h"
 #include "config/flags.h"
 #include "config/json.h"
 #include "config/run_schema.h"
@@ -24,14 +25,6 @@ struct Flag {
   std::string origin;  // as the user wrote it, shortened
 };
 
-std::string commands_text(unsigned commands) {
-  std::vector<std::string> names;
-  for (const Command command : {kTrain, kSft, kEval, kGenerate}) {
-    if ((commands & command) != 0) names.push_back(cat("graft ", command_name(command)));
-  }
-  return support::join(names, ", ");
-}
-
 bool is_flag(const std::string& arg) {
   return arg.size() > 2 && arg.starts_with("--") && std::isalpha(static_cast<unsigned char>(arg[2])) != 0;
 }
@@ -51,7 +44,7 @@ std::string override_path(const std::string& arg) {
 class Applier {
  public:
   Applier(Command command, json& target, std::map<std::string, std::string>& origins)
-      : command_(command), target_(target), origins_(origins) {}
+      : command_(command), target_(target), document_(command, target, origins) {}
 
   void run(const std::vector<std::string>& args) {
     for (std::size_t i = 0; i < args.size();) {
@@ -211,7 +204,7 @@ class Applier {
   // False says nothing, unless the file says true.
   void apply_lora_switch(const Flag& flag) {
     const std::string path = cat("peft.params.", flag.name);
-    if (!boolean(flag) && !target_.contains(pointer(path))) return;
+    if (!boolean(flag) && !document_.is_given(path)) return;
     assign(path, boolean(flag), flag.origin);
     lora_flags_.push_back(flag.origin);
   }
@@ -219,7 +212,7 @@ class Applier {
   // Frozen weights need no more precision than products take of them; those that are trained are float32 masters.
   void finish_precision() {
     if (bf16_origin_.empty() || effective("model.compute_dtype") != "bfloat16") return;
-    const bool is_chosen = target_.contains(pointer("model.dtype"));
+    const bool is_chosen = document_.is_given("model.dtype");
     const bool trains_base = (command_ & (kTrain | kSft)) != 0 && is_known_to_train_base();
     if (!is_chosen && !trains_base) assign("model.dtype", "bfloat16", bf16_origin_);
   }
@@ -311,77 +304,15 @@ class Applier {
   }
 
   void assign_text(const std::string& path, const std::string& text, const std::string& origin) {
-    assign(path, parse_value(run_schema().schema_at(path), text), origin);
+    document_.assign_text(path, text, origin);
   }
-
   void append(const std::string& path, const std::string& item, const std::string& origin) {
-    json list = json::array();
-    if (const json::json_pointer at = pointer(path); target_.contains(at)) list = target_.at(at);
-    if (!list.is_array()) list = json::array({list});
-    list.push_back(item);
-    assign(path, list, origin);
+    document_.append(path, item, origin);
   }
-
   void assign(const std::string& path, const json& value, const std::string& origin) {
-    const KeyInfo* key = run_schema().find(path);
-    const Schema* section = run_schema().schema_at(path);
-    if (key == nullptr && section == nullptr) unknown_key(path, origin);
-    if (key != nullptr && (key->commands & command_) == 0) {
-      throw UserError(cat(origin, ": ", path, " has no effect on graft ", command_name(command_),
-                          "; it belongs to ", commands_text(key->commands)));
-    }
-    set(path, value, origin);
-    origins_[path] = origin;
+    document_.assign(path, value, origin);
   }
-
-  void set(const std::string& path, const json& value, const std::string& origin) {
-    json* at = &target_;
-    for (const std::string& part : support::split(path, '.')) {
-      if (at->is_null()) *at = json::object();
-      if (at->is_array()) {
-        at = &list_item(*at, part, path, origin);
-      } else if (at->is_object()) {
-        at = &(*at)[part];
-      } else {
-        throw UserError(cat(origin, ": cannot set ", path, " inside ", shown(*at)));
-      }
-    }
-    *at = value;
-  }
-
-  // The item of a list by its index or, for objects like rewards, by their "name".
-  json& list_item(json& list, const std::string& part, const std::string& path,
-                  const std::string& origin) const {
-    std::int64_t index = -1;
-    if (!support::parse_number(part, index)) {
-      for (std::size_t i = 0; i < list.size(); ++i) {
-        const json name = list[i].is_object() ? list[i].value("name", json()) : list[i];
-        if (name != part) continue;
-        if (index >= 0) {
-          throw UserError(cat(origin, ": \"", part, "\" names both item ", index, " and item ", i,
-                              "; use the index to set ", path));
-        }
-        index = static_cast<std::int64_t>(i);
-      }
-    }
-    if (index < 0 || index >= static_cast<std::int64_t>(list.size())) {
-      throw UserError(cat(origin, ": there is no \"", part, "\" to set ", path, " in; the list has ",
-                          list.size(), " items (0, 1, … or a name)"));
-    }
-    json& item = list[static_cast<std::size_t>(index)];
-    if (item.is_string()) item = json::object({{"name", item}});
-    return item;
-  }
-
-  // The value that validation will see: as written so far, else the default.
-  json effective(const std::string& path) const {
-    if (const json::json_pointer at = pointer(path); target_.contains(at)) return target_.at(at);
-    return run_schema().schema_at(path)->default_value.value_or(json());
-  }
-
-  static json::json_pointer pointer(const std::string& path) {
-    return json::json_pointer("/" + support::replace_all(path, ".", "/"));
-  }
+  [[nodiscard]] json effective(const std::string& path) const { return document_.effective(path); }
 
   static const std::vector<std::string>& non_empty(const Flag& flag) {
     if (flag.values.empty()) throw UserError(cat(flag.origin, ": needs a value"));
@@ -406,7 +337,7 @@ class Applier {
 
   Command command_;
   json& target_;
-  std::map<std::string, std::string>& origins_;
+  Assignments document_;
   std::string bf16_origin_;  // of --bf16 true; empty: not given
   std::vector<std::string> lora_flags_;
   std::int64_t completions_ = 0, accumulation_ = 0;  // 0: not given

@@ -92,7 +92,8 @@ struct Ia3 : graft::Peft {
   }
 
   Tensor linear(const graft::LinearCall& call) override {
-    const Tensor factors = call.param(0), x = call.x();
+    const Tensor factors = call.param(0);
+    const Tensor& x = call.x();
     if (is_feedforward(call.site())) return call.base(peft::in_dtype(x * factors, x.dtype()));
     const Tensor y = call.base(x);
     return peft::in_dtype(y * ops::t(factors), y.dtype());

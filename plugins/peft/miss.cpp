@@ -30,7 +30,8 @@ struct Blocks : peft::WeightUpdate {
   }
   [[nodiscard]] Tensor delta(const Tensor& weight, const peft::Tensors& params) const override {
     static const graft::Op add("aten::add_", "Tensor");
-    const Tensor d = params[0], w = peft::in_dtype(weight, d.dtype());
+    const Tensor& d = params[0];
+    const Tensor w = peft::in_dtype(weight, d.dtype());
     const std::int64_t r = d.size(-1), out = w.size(0), in = w.size(1);
     const Tensor product = ops::view(ops::matmul(rows(w, r), d), {out / r, r, in / r, r});
     add({product, ops::unsqueeze(d, 2)});
@@ -38,7 +39,8 @@ struct Blocks : peft::WeightUpdate {
   }
   [[nodiscard]] peft::Tensors gradients(const Tensor& weight, const peft::Tensors& params,
                                         const Tensor& grad_delta) const override {
-    const Tensor d = params[0], w = peft::in_dtype(weight, d.dtype());
+    const Tensor& d = params[0];
+    const Tensor w = peft::in_dtype(weight, d.dtype());
     const std::int64_t r = d.size(-1), out = w.size(0), in = w.size(1);
     const Tensor product = ops::matmul(ops::transpose(rows(w, r), 1, 2), rows(grad_delta, r));
     return {product + ops::sum(ops::view(grad_delta, {out / r, r, in / r, r}), {2})};
@@ -141,7 +143,7 @@ struct Miss : graft::Peft {
     static const graft::Op pad("aten::constant_pad_nd");
     const std::int64_t in = x.size(1), whole = in / rank_ * rank_;
     const Tensor parts = ops::reshape(ops::narrow(x, 1, 0, whole), {x.size(0), in / rank_, rank_});
-    const Tensor sums = ops::sum(parts, {1});
+    Tensor sums = ops::sum(parts, {1});
     if (whole == in) return sums;
     return sums + pad({ops::narrow(x, 1, whole, in - whole), {0, rank_ - (in - whole)}});
   }

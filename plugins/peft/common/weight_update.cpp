@@ -86,7 +86,8 @@ Tensor updated_linear(const graft::LinearCall& call, const WeightUpdate& update,
   Tensors params;
   for (std::size_t i = 0; i < call.n_params(); ++i) params.push_back(call.param(i));
   params.insert(params.end(), constants.begin(), constants.end());
-  const Tensor weight = call.weight(), x = call.x();
+  const Tensor weight = call.weight();
+  const Tensor& x = call.x();
   Node node{&update, true, x.info().requires_grad == 0};
   const bool drops = call.is_training() && dropout > 0.0;
   const Tensor nothing = ops::narrow(x, 0, 0, 0);

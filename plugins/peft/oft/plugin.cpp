@@ -181,7 +181,7 @@ struct Oft : graft::Peft {
   std::int64_t terms_;
   double dropout_;
   bool starts_random_;
-  std::map<std::int64_t, Tensor> triangles_;  // by block size
+  std::map<std::int64_t, std::vector<std::int64_t>> triangles_;  // by block size
 };
 
 }  // namespace

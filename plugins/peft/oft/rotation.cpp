@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <vector>
 
 namespace oft {
 
@@ -29,7 +28,7 @@ std::int64_t nearest_divisor(std::int64_t features, std::int64_t wanted) {
   return wanted - lower <= higher - wanted ? lower : higher;
 }
 
-Tensor triangle(std::int64_t size) {
+std::vector<std::int64_t> triangle(std::int64_t size) {
   std::vector<std::int64_t> places(static_cast<std::size_t>(size * size), 0);
   std::int64_t next = 1;
   for (std::int64_t row = 0; row < size; ++row) {
@@ -37,13 +36,14 @@ Tensor triangle(std::int64_t size) {
       places[static_cast<std::size_t>(row * size + column)] = next++;
     }
   }
-  return Tensor::from(places);
+  return places;
 }
 
-Tensor rotations(const Tensor& weight, const Tensor& places, std::int64_t terms) {
+Tensor rotations(const Tensor& weight, const std::vector<std::int64_t>& places, std::int64_t terms) {
   static const Op pad("aten::constant_pad_nd"), solve("aten::linalg_solve"), baddbmm("aten::baddbmm");
-  const auto size = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(places.size(0)))));
-  const Tensor list = ops::index_select(pad({weight, {1, 0}}), 1, ops::to_device_of(places, weight));
+  const auto size = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(places.size()))));
+  const Tensor list =
+      ops::index_select(pad({weight, {1, 0}}), 1, ops::to_device_of(Tensor::from(places), weight));
   const Tensor upper = ops::reshape(list, {weight.size(0), size, size});
   const Tensor q = upper - ops::transpose(upper, 1, 2), one = identity(size, weight);
   if (terms == 0) return solve({one + q, one - q, false});  // X (I + Q) = I − Q

@@ -6,17 +6,18 @@
 #include <graft/sdk/tensor.hpp>
 
 #include <cstdint>
+#include <vector>
 
 namespace oft {
 
 // The divisor of `features` next to `wanted`, the smaller of two (peft/tuners/oft/layer.py, adjust_oft_parameters()).
 [[nodiscard]] std::int64_t nearest_divisor(std::int64_t features, std::int64_t wanted);
 
-// [b²], int64 on the CPU: where each element of a b × b upper triangle lies in its list with a zero before it; 0 elsewhere.
-[[nodiscard]] graft::Tensor triangle(std::int64_t size);
+// [b²]: where each element of a b × b upper triangle lies in its list with a zero before it; 0 elsewhere.
+[[nodiscard]] std::vector<std::int64_t> triangle(std::int64_t size);
 
 // R [blocks, b, b]: the series of that many terms, at least 2, or the exact rotation for 0. `places` as triangle() gives them.
-[[nodiscard]] graft::Tensor rotations(const graft::Tensor& weight, const graft::Tensor& places,
+[[nodiscard]] graft::Tensor rotations(const graft::Tensor& weight, const std::vector<std::int64_t>& places,
                                       std::int64_t terms);
 
 // Blocks with ‖Q‖ > eps / √blocks scaled down to that norm.

@@ -249,9 +249,9 @@ struct PeftKind {
   static graft_status export_tensors(graft_instance* instance, const graft_peft_values* values,
                                      const graft_tensor_sink* tensors, graft_error* error) noexcept {
     return guard(error, [&] {
-      for (const auto& [name, tensor] : self<T>(instance).export_tensors(SiteValues(*values))) {
+      for (const auto& item : self<T>(instance).export_tensors(SiteValues(*values))) {
         check([&](graft_error* inner) {
-          return tensors->write(tensors->context, to_str(name), tensor.get(), inner);
+          return tensors->write(tensors->context, to_str(item.first), item.second.get(), inner);
         });
       }
     });
@@ -283,6 +283,7 @@ struct PeftKind {
   static constexpr bool plans_base = overrides<decltype(&T::trains), decltype(&Peft::trains)> ||
                                      overrides<decltype(&T::plan_base), decltype(&Peft::plan_base)>;
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): the arguments are names of members
 #define GRAFT_SDK_PEFT_SLOT(function, slot) slot_if<decltype(&T::function), decltype(&Peft::function)>(&slot)
   static constexpr graft_peft vtable = {
       GRAFT_HDR(graft_peft),

@@ -116,7 +116,7 @@ const std::string& Adapter::strategy() const {
 }
 
 at::Tensor Adapter::regularization(std::int64_t step, std::int64_t total_steps) const {
-  if (!state_->own->plan.hook) return {};
+  if (!state_->own->plan.hook || !state_->own->strategy.regularizes()) return {};
   return state_->own->strategy.regularize(state_->own->view(Grads::kNone, step, total_steps).raw());
 }
 

@@ -52,6 +52,7 @@ class Strategy {
   [[nodiscard]] bool files_exclude() const { return (table_->properties & GRAFT_PEFT_NO_EXCLUSION) == 0; }
   [[nodiscard]] bool can_merge() const { return table_->merge != nullptr; }
   [[nodiscard]] bool initializes() const { return table_->initialize != nullptr; }
+  [[nodiscard]] bool regularizes() const { return table_->regularize != nullptr; }
   [[nodiscard]] bool changes_updates() const {
     return table_->before_update != nullptr || table_->after_update != nullptr;
   }

@@ -109,7 +109,8 @@ struct AdaLora : graft::Peft {
     const Tensor down = ops::linear(peft::adapter_input(call, a.dtype(), dropout_), a);  // [T, r]
     const Tensor base = call.base(call.x());
     const Tensor scaled = peft::in_dtype(down * ops::t(call.param(kE)), down.dtype());
-    return peft::in_dtype(peft::add_product(base, scaled, ops::t(call.param(kB)), scale()), base.dtype());
+    return peft::in_dtype(peft::add_product(base, scaled, peft::transposed(call.param(kB)), scale()),
+                          base.dtype());
   }
 
   graft::Merged merge(const graft::SiteValues& values) override {

@@ -21,6 +21,10 @@ Tensor on_cpu(const Tensor& x) {
   return ops::contiguous(to({x, nullptr, nullptr, graft::Value::device(GRAFT_DEVICE_CPU, 0)}));
 }
 
+Tensor transposed(const Tensor& b) {
+  return ops::contiguous(ops::t(b));
+}
+
 Tensor adapter_input(const graft::LinearCall& call, graft::DType dtype, double dropout) {
   const Tensor x = in_dtype(call.x(), dtype);
   return call.is_training() && dropout > 0.0 ? ops::dropout(x, dropout, true) : x;

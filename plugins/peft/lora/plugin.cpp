@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/tensors.h"
 #include "initialization.h"
 #include "settings.h"
 
@@ -24,20 +25,9 @@ namespace {
 namespace ops = graft::ops;
 using graft::Tensor;
 using lora::Start;
-
-Tensor in_dtype(const Tensor& x, graft::DType dtype) {
-  return x.dtype() == dtype ? x : ops::to(x, dtype);
-}
-
-Tensor addmm(const Tensor& base, const Tensor& a, const Tensor& b, double scale) {
-  static const graft::Op op("aten::addmm");
-  return op({base, a, b, 1.0, scale});
-}
-
-void assign(const Tensor& to, const Tensor& from) {
-  static const graft::Op op("aten::copy_");
-  op({to, from});
-}
+using peft::add_product;
+using peft::assign;
+using peft::in_dtype;
 
 Tensor row_sums(const Tensor& x) {
   return ops::sum(x, {1});
@@ -81,7 +71,7 @@ struct Lora : graft::Peft {
   };
   template <typename Values>
   [[nodiscard]] Factors factors(const Values& values) const {
-    if (!settings_.splits_weight()) return {values.param(kA), ops::contiguous(ops::t(values.param(kB)))};
+    if (!settings_.splits_weight()) return {values.param(kA), peft::transposed(values.param(kB))};
     return {ops::cat({values.param(kA), values.param(split_place())}, 0),
             ops::cat({ops::t(values.param(kB)), ops::neg(ops::t(values.param(split_place() + 1)))}, 0)};
   }
@@ -166,8 +156,7 @@ void Lora::initialize(const graft::ModelValues& model) {
 Tensor Lora::linear(const graft::LinearCall& call) {
   const double scale = settings_.scale(call.site());
   const bool drops = call.is_training() && settings_.dropout > 0.0;
-  Tensor x = in_dtype(call.x(), call.param(kA).dtype());
-  if (drops) x = ops::dropout(x, settings_.dropout, true);
+  const Tensor x = peft::adapter_input(call, call.param(kA).dtype(), settings_.dropout);
   const Tensor base = call.base(call.x());  // [T, out]
   const Tensor updated = update(call, base, x, scale);
   const Tensor y =
@@ -182,12 +171,11 @@ Tensor Lora::update(const graft::LinearCall& call, const Tensor& base, const Ten
   if (settings_.splits_weight() && drops) {  // the frozen part stands for the base, which sees all of x
     const Tensor all = in_dtype(call.x(), x.dtype());
     const Tensor frozen = ops::linear(all, call.param(split_place()));
-    y = addmm(in_dtype(base, frozen.dtype()), frozen, ops::t(call.param(split_place() + 1)), -scale);
-    y = addmm(y, ops::linear(x, call.param(kA)), ops::contiguous(ops::t(call.param(kB))), scale);
+    y = add_product(base, frozen, ops::t(call.param(split_place() + 1)), -scale);
+    y = add_product(y, ops::linear(x, call.param(kA)), peft::transposed(call.param(kB)), scale);
   } else {
     const Factors ab = factors(call);
-    const Tensor down = ops::linear(x, ab.a);  // [T, r]
-    y = addmm(in_dtype(base, down.dtype()), down, ab.up, scale);
+    y = add_product(base, ops::linear(x, ab.a), ab.up, scale);
   }
   if (settings_.lora_bias) y = ops::add_scaled(y, in_dtype(call.param(bias_place()), y.dtype()), scale);
   return y;
@@ -226,7 +214,7 @@ graft::Merged Lora::merge(const graft::SiteValues& values) {
   const double scale = settings_.scale(values.site());
   const Factors ab = factors(values);
   graft::Merged merged;
-  merged.weight = addmm(values.weight(), ops::t(ab.up), ab.a, scale);
+  merged.weight = add_product(values.weight(), ops::t(ab.up), ab.a, scale);
   if (settings_.use_dora) {
     const Tensor norm = ops::sqrt(row_sums(merged.weight * merged.weight));
     merged.weight = merged.weight * ops::unsqueeze(values.param(dora_place()) / norm, 1);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "common/config.h"
+
 namespace lora {
 
 namespace {
@@ -23,12 +25,6 @@ Start start_of(const std::string& name) {
   throw graft::Error(GRAFT_E_INTERNAL, "unknown init " + name);  // the schema lets only these words through
 }
 
-// A whole number as PEFT's files have it, 16 and not 16.0.
-Json number(double value) {
-  const bool is_whole = value == std::floor(value) && std::fabs(value) < 1e15;
-  return is_whole ? Json(static_cast<std::int64_t>(value)) : Json(value);
-}
-
 // An expression that matches this name only.
 std::string exactly(std::string_view name) {
   std::string text = "^";
@@ -37,10 +33,6 @@ std::string exactly(std::string_view name) {
     text += c;
   }
   return text;
-}
-
-void copy(const Json& from, const char* theirs, Json& to, const char* ours) {
-  if (const Json* value = from.find(theirs); value != nullptr && !value->is_null()) to.set(ours, *value);
 }
 
 // What init_lora_weights stands for. Starts that leave W alone no longer matter once the adapter is trained.
@@ -115,7 +107,7 @@ Json Settings::to_peft(const graft::ModelValues& model) const {
   const double alphas = !splits_weight() ? 1.0 : use_rslora ? std::sqrt(2.0) : 2.0;
   Json config = Json::object({{"peft_type", "LORA"},
                               {"r", ranks * rank},
-                              {"lora_alpha", number(alphas * alpha)},
+                              {"lora_alpha", peft::number(alphas * alpha)},
                               {"lora_dropout", dropout},
                               {"use_rslora", use_rslora},
                               {"use_dora", use_dora},
@@ -127,20 +119,18 @@ Json Settings::to_peft(const graft::ModelValues& model) const {
                               {"alpha_pattern", Json::object()},
                               {"megatron_core", "megatron.core"},
                               {"qalora_group_size", 16}});
-  for (const char* off : {"ensure_weight_tying", "fan_in_fan_out", "use_qalora"}) config.set(off, false);
-  for (const char* unset :
-       {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "kasa_config",
-        "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config", "target_parameters",
-        "trainable_token_indices", "use_bdlora", "velora_config"}) {
-    config.set(unset, Json());
-  }
+  peft::set_false(config, {"ensure_weight_tying", "fan_in_fan_out", "use_qalora"});
+  peft::set_null(config,
+                 {"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "kasa_config",
+                  "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config",
+                  "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config"});
   if (!splits_weight()) return config;  // the host writes the patterns as they are
   Json rank_pattern = Json::object(), alpha_pattern = Json::object();
   for (std::size_t i = 0; i < model.size(); ++i) {
     const graft_site& site = model[i].site().raw();
     const std::string key = exactly(graft::to_view(site.name));
     if (site.rank > 0) rank_pattern.set(key, ranks * site.rank);
-    if (site.alpha > 0.0) alpha_pattern.set(key, number(alphas * site.alpha));
+    if (site.alpha > 0.0) alpha_pattern.set(key, peft::number(alphas * site.alpha));
   }
   config.set("rank_pattern", std::move(rank_pattern));
   config.set("alpha_pattern", std::move(alpha_pattern));
@@ -153,14 +143,14 @@ Json Settings::from_peft(const Json& config) {
                      {"alora_invocation_tokens", "arrow_config", "fan_in_fan_out", "kasa_config",
                       "layer_replication", "megatron_config", "monteclora_config", "target_parameters",
                       "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config"});
-  Json params = Json::object({{"alpha", 8}});  // PEFT's default, not ours
-  copy(config, "r", params, "r");
-  copy(config, "lora_alpha", params, "alpha");
-  copy(config, "lora_dropout", params, "dropout");
-  copy(config, "use_rslora", params, "use_rslora");
-  copy(config, "bias", params, "bias");
-  copy(config, "lora_bias", params, "lora_bias");
-  copy(config, "use_dora", params, "use_dora");
+  Json params = peft::read_fields(config, {{"r", "r"},
+                                           {"lora_alpha", "alpha"},
+                                           {"lora_dropout", "dropout"},
+                                           {"use_rslora", "use_rslora"},
+                                           {"bias", "bias"},
+                                           {"lora_bias", "lora_bias"},
+                                           {"use_dora", "use_dora"}});
+  if (!params.contains("alpha")) params.set("alpha", 8);  // PEFT's default, not ours
   params.set("init", start_from_peft(config));
   return params;
 }

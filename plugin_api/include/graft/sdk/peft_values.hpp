@@ -17,6 +17,14 @@
 
 namespace graft {
 
+namespace detail {
+// An element of a list of borrowed handles.
+inline Tensor planned(const graft_tensor* list, std::uint32_t n, std::size_t index) {
+  if (index >= n) throw Error(GRAFT_E_INTERNAL, "parameter " + std::to_string(index) + " was not planned");
+  return Tensor::share(list[index]);
+}
+}  // namespace detail
+
 // A linear layer of the model.
 class Site {
  public:
@@ -79,9 +87,13 @@ class LinearCall {
   [[nodiscard]] const Tensor& x() const { return x_; }  // [T, in_features], in the model's dtype
   [[nodiscard]] std::size_t n_params() const { return raw_->n_params; }
   // In the order of plan_site().
-  [[nodiscard]] Tensor param(std::size_t index) const { return at(raw_->params, raw_->n_params, index); }
+  [[nodiscard]] Tensor param(std::size_t index) const {
+    return detail::planned(raw_->params, raw_->n_params, index);
+  }
   // In the order of plan_model().
-  [[nodiscard]] Tensor shared(std::size_t index) const { return at(raw_->shared, raw_->n_shared, index); }
+  [[nodiscard]] Tensor shared(std::size_t index) const {
+    return detail::planned(raw_->shared, raw_->n_shared, index);
+  }
   [[nodiscard]] bool is_training() const { return raw_->is_training != 0; }  // dropout applies
   // The base layer: x Wᵀ + b of any x [..., in_features].
   [[nodiscard]] Tensor base(const Tensor& x) const {
@@ -103,11 +115,6 @@ class LinearCall {
   }
 
  private:
-  static Tensor at(const graft_tensor* list, std::uint32_t n, std::size_t index) {
-    if (index >= n) throw Error(GRAFT_E_INTERNAL, "parameter " + std::to_string(index) + " was not planned");
-    return Tensor::share(list[index]);
-  }
-
   const graft_peft_call* raw_;
   Site site_;
   Tensor x_;
@@ -121,19 +128,18 @@ class SiteValues {
   [[nodiscard]] Tensor weight() const { return Tensor::share(raw_->weight); }  // of the base [out, in]
   [[nodiscard]] Tensor bias() const { return Tensor::share(raw_->bias); }      // [out], or no tensor
   [[nodiscard]] std::size_t n_params() const { return raw_->n_params; }
-  [[nodiscard]] Tensor param(std::size_t index) const { return at(raw_->params, raw_->n_params, index); }
-  [[nodiscard]] Tensor shared(std::size_t index) const { return at(raw_->shared, raw_->n_shared, index); }
+  [[nodiscard]] Tensor param(std::size_t index) const {
+    return detail::planned(raw_->params, raw_->n_params, index);
+  }
+  [[nodiscard]] Tensor shared(std::size_t index) const {
+    return detail::planned(raw_->shared, raw_->n_shared, index);
+  }
   // No tensor if that parameter has no gradient. In before_update() and after_update().
   [[nodiscard]] Tensor grad(std::size_t index) const {
-    return raw_->grads == nullptr ? Tensor() : at(raw_->grads, raw_->n_params, index);
+    return raw_->grads == nullptr ? Tensor() : detail::planned(raw_->grads, raw_->n_params, index);
   }
 
  private:
-  static Tensor at(const graft_tensor* list, std::uint32_t n, std::size_t index) {
-    if (index >= n) throw Error(GRAFT_E_INTERNAL, "parameter " + std::to_string(index) + " was not planned");
-    return Tensor::share(list[index]);
-  }
-
   const graft_peft_values* raw_;
   Site site_;
 };
@@ -145,9 +151,7 @@ class ModelValues {
   [[nodiscard]] std::size_t size() const { return raw_->n_sites; }
   [[nodiscard]] SiteValues operator[](std::size_t index) const { return SiteValues(*raw_->sites[index]); }
   [[nodiscard]] Tensor shared(std::size_t index) const {
-    if (index >= raw_->n_shared)
-      throw Error(GRAFT_E_INTERNAL, "shared parameter " + std::to_string(index) + " was not planned");
-    return Tensor::share(raw_->shared[index]);
+    return detail::planned(raw_->shared, raw_->n_shared, index);
   }
   [[nodiscard]] std::int64_t step() const { return raw_->step; }  // optimizer steps done before this one
   [[nodiscard]] std::int64_t total_steps() const { return raw_->total_steps; }  // of the run; 0 if unknown

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from pathlib import Path
 
 import internvl
 import torch
+from adapters import LORA_TARGETS, write_adapter
 from bf16_error import measure
 from inputs import QUESTION_TEMPLATE, TOKENIZER_CASES, answer_text, draw_scene, question_messages
 from families import Family
 from safetensors.torch import save_file
+from scoring import group_loss, token_logprobs, with_completions
 from tokenizer import write_json
-
-#: The linear layers of the language model that LoRA adapts, where a family names no others.
-LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 #: (height, width, min_pixels, max_pixels) of resize cases.
 RESIZE_CASES = [
@@ -27,50 +25,6 @@ RESIZE_CASES = [
         (112, 140), (93, 171), (42, 70), (70, 98), (13, 13), (5, 900), (1, 150), (27, 200), (1080, 1920), (333, 777), (28, 28)
     )
 ]  # fmt: skip
-
-
-def token_logprobs(logits: torch.Tensor, ids: torch.Tensor, prompt_len: int) -> torch.Tensor:
-    """Return log p(ids[t]) for the completion positions of every row; shapes (B, S, V) and (B, S)."""
-    shifted = logits[:, prompt_len - 1 : -1].float().log_softmax(-1)
-    return shifted.gather(-1, ids[:, prompt_len:].unsqueeze(-1)).squeeze(-1)
-
-
-def group_loss(new: torch.Tensor, ref: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, beta: float) -> dict:
-    """Return the GRPO objective with old == new.detach(), in its "grpo" and "dapo" normalisations, and the mean KL."""
-    ratio = torch.exp(new - new.detach())
-    per_token = -torch.min(ratio * advantages[:, None], ratio.clamp(0.8, 1.2) * advantages[:, None])
-    kl = torch.exp(ref - new) - (ref - new) - 1
-    per_token = per_token + beta * kl
-    return {
-        "grpo": ((per_token * mask).sum(-1) / mask.sum(-1)).mean(),
-        "dapo": (per_token * mask).sum() / mask.sum(),
-        "kl_token_mean": (kl * mask).sum() / mask.sum(),
-        "kl_sequence_mean": ((kl * mask).sum(-1) / mask.sum(-1)).mean(),
-    }
-
-
-def with_completions(inputs, completion: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return a prompt batch followed by completion ids, as the model takes it."""
-    full = {
-        "input_ids": torch.cat([inputs["input_ids"], completion], 1),
-        "attention_mask": torch.cat([inputs["attention_mask"], mask], 1),
-    }
-    if "pixel_values" in inputs:
-        full["pixel_values"] = inputs["pixel_values"]
-    if "image_grid_thw" in inputs:
-        full["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(completion)], 1)
-        full["image_grid_thw"] = inputs["image_grid_thw"]
-    return full
-
-
-def write_adapter(path: Path, lora) -> None:
-    """Save a PEFT adapter directory without the parts that depend on the path or on set order."""
-    lora.save_pretrained(path)
-    (path / "README.md").unlink(missing_ok=True)
-    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = ""
-    config["target_modules"] = sorted(config["target_modules"])
-    write_json(path / "adapter_config.json", config)
 
 
 class Golden:

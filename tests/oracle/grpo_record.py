@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import torch
-from golden import LORA_TARGETS, write_adapter
+from adapters import LORA_TARGETS, write_adapter
 from safetensors.torch import load_file
 
 #: Of the adapter and of everything that the libraries draw.

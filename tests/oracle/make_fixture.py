@@ -37,9 +37,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
-from families import FAMILIES, SIZES, Family
+from families import FAMILIES, Family
 from golden import write_golden
 from safetensors.torch import save_file
+from sizes import SIZES
 from tokenizer import train_tokenizer, write_json, write_tokenizer
 
 def build_model(out: Path, family: Family, seed: int):

@@ -63,6 +63,10 @@ class Checker {
   }
 
   void check_training() const {
+    if (!c_.checkpoint_policy.vision && !c_.checkpoint_policy.vision_params.empty()) {
+      fail("checkpoint_policy.vision_params",
+           "is set, but checkpoint_policy.vision is not, so it would have no effect");
+    }
     required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
     required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
     check_schedule(c_, command_, where_);

@@ -35,6 +35,12 @@ struct PluginChoice {
   nlohmann::json params = nlohmann::json::object();
 };
 
+// The policy of all segments, and of those of the vision tower where they have one of their own.
+struct CheckpointPolicyConfig : PluginChoice {
+  std::optional<std::string> vision;  // null: the same policy decides for both
+  nlohmann::json vision_params = nlohmann::json::object();
+};
+
 struct ModelConfig {
   std::string path;  // Hugging Face directory
   std::string family = "auto";
@@ -180,7 +186,7 @@ struct RunConfig {
   ModelConfig model;
   DataConfig data;
   PeftConfig peft;
-  PluginChoice checkpoint_policy{"none"};
+  CheckpointPolicyConfig checkpoint_policy{{"none"}, std::nullopt};
   std::vector<RewardConfig> rewards;
   RolloutConfig rollout;
   ObjectiveConfig objective;

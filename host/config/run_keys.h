@@ -113,8 +113,14 @@ void describe_keys(RunConfig& c, Visitor& v) {
   describe_peft_keys(c.peft, v);
 
   v.section("checkpoint_policy", "Gradient checkpointing: memory for time", kTrain | kSft);
-  v.key("name", c.checkpoint_policy.name, {.description = "Checkpoint policy plugin: \"none\", \"full\", …"});
+  v.key("name", c.checkpoint_policy.name,
+        {.description = "Checkpoint policy plugin: \"none\", \"full\", \"every_nth\", \"selective\", \"offload\", "
+                        "\"budget\", …"});
   v.key("params", c.checkpoint_policy.params, {.description = "Parameters of the policy."});
+  v.key("vision", c.checkpoint_policy.vision,
+        {.description = "Policy of the vision tower's blocks, if they are to have one of their own and are "
+                        "trained; null: the policy above decides for them as well."});
+  v.key("vision_params", c.checkpoint_policy.vision_params, {.description = "Parameters of that policy."});
 
   v.section("", "Rewards", kTrain | kSft | kEval);
   v.rewards("rewards", c.rewards,

@@ -15,23 +15,39 @@ namespace {
 
 using support::cat;
 
-std::vector<graft_segment_info> segment_infos(const std::vector<model::Segment>& segments,
-                                              std::int64_t tokens, std::int64_t bytes_per_value) {
-  const auto n_tokens = static_cast<std::uint64_t>(tokens);
-  const auto n_bytes = n_tokens * static_cast<std::uint64_t>(bytes_per_value);
-  std::vector<graft_segment_info> out;
-  out.reserve(segments.size());
-  for (const model::Segment& segment : segments) {
-    out.push_back({.hdr = GRAFT_HDR(graft_segment_info),
-                   .name = plugin::view(segment.name),
-                   .parent = segment.parent,
-                   .component = segment.component,
-                   .activation_bytes = segment.activation_values_per_token * n_bytes,
-                   .input_bytes = segment.input_values_per_token * n_bytes,
-                   .forward_flops = segment.flops_per_token * n_tokens});
+// Segments of some of the components, as a policy sees them.
+class Asked {
+ public:
+  template <typename Takes>
+  Asked(const std::vector<model::Segment>& segments, const std::vector<SegmentCost>& costs,
+        const Takes& takes) {
+    std::vector<std::int32_t> place(segments.size(), -1);
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const model::Segment& segment = segments[i];
+      if (!takes(segment)) continue;
+      place[i] = static_cast<std::int32_t>(infos_.size());
+      indices_.push_back(i);
+      infos_.push_back(
+          {.hdr = GRAFT_HDR(graft_segment_info),
+           .name = plugin::view(segment.name),
+           .parent = segment.parent < 0 ? -1 : place[static_cast<std::size_t>(segment.parent)],
+           .component = segment.component,
+           .activation_bytes = costs[i].activation_bytes,
+           .input_bytes = costs[i].input_bytes,
+           .forward_flops = costs[i].forward_flops});
+    }
+    for (const graft_segment_info& info : infos_) pointers_.push_back(&info);
   }
-  return out;
-}
+
+  [[nodiscard]] const graft_segment_info* const* data() const { return pointers_.data(); }
+  [[nodiscard]] std::size_t size() const { return pointers_.size(); }
+  [[nodiscard]] std::size_t index(std::size_t place) const { return indices_[place]; }  // among all segments
+
+ private:
+  std::vector<std::size_t> indices_;
+  std::vector<graft_segment_info> infos_;
+  std::vector<const graft_segment_info*> pointers_;
+};
 
 Decision checked(std::int32_t decision, const std::string& policy, const model::Segment& segment) {
   switch (decision) {
@@ -40,10 +56,7 @@ Decision checked(std::int32_t decision, const std::string& policy, const model::
     case GRAFT_SEGMENT_RECOMPUTE:
       return Decision::kRecompute;
     case GRAFT_SEGMENT_OFFLOAD:
-      throw support::UserError(
-          cat("the checkpoint policy ", policy, " decided to offload segment ", segment.name,
-              ", which this version of graft cannot do; choose a policy or parameters that only "
-              "keep and recompute"));
+      return Decision::kOffload;
     default:
       throw support::PluginError(cat("checkpoint policy ", policy, ": the decision for segment ",
                                      segment.name, " is ", decision,
@@ -51,26 +64,55 @@ Decision checked(std::int32_t decision, const std::string& policy, const model::
   }
 }
 
+// Asks one policy about some of the segments.
+void ask(plugin::Registry& registry, const model::Model& model, const PolicyChoice& policy,
+         const std::string& where, const Asked& asked, std::uint64_t budget_bytes,
+         std::vector<Decision>& decisions) {
+  const plugin::Component& component = registry.find(GRAFT_KIND_CHECKPOINT_POLICY, policy.name);
+  const auto instance = registry.create(component, policy.params, where);
+  const auto& table = instance->interface<graft_checkpoint_policy>(GRAFT_INTERFACE_CHECKPOINT_POLICY);
+  std::vector<std::int32_t> raw(asked.size(), -1);  // -1: the policy wrote nothing
+  plugin::call(cat("checkpoint policy ", policy.name), [&](graft_error* error) {
+    return table.plan(instance->raw(), asked.data(), asked.size(), budget_bytes, raw.data(), error);
+  });
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    decisions[asked.index(i)] = checked(raw[i], policy.name, model.segments()[asked.index(i)]);
+  }
+}
+
+bool is_vision(const model::Segment& segment) {
+  return segment.component == GRAFT_COMPONENT_VISION || segment.component == GRAFT_COMPONENT_PROJECTOR;
+}
+
 }  // namespace
 
 std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model, const std::string& policy,
                            const nlohmann::json& params, std::int64_t tokens, std::int64_t bytes_per_value,
                            std::uint64_t budget_bytes) {
-  const plugin::Component& component = registry.find(GRAFT_KIND_CHECKPOINT_POLICY, policy);
-  const auto instance = registry.create(component, params, "checkpoint_policy.params");
-  const auto& table = instance->interface<graft_checkpoint_policy>(GRAFT_INTERFACE_CHECKPOINT_POLICY);
+  std::vector<Decision> decisions(model.segments().size(), Decision::kKeep);
+  const std::vector<SegmentCost> costs = declared_costs(model, {tokens, tokens}, bytes_per_value);
+  const Asked all(model.segments(), costs, [](const model::Segment&) { return true; });
+  ask(registry, model, {policy, params}, "checkpoint_policy.params", all, budget_bytes, decisions);
+  return decisions;
+}
 
-  const std::vector<model::Segment>& segments = model.segments();
-  const std::vector<graft_segment_info> infos = segment_infos(segments, tokens, bytes_per_value);
-  std::vector<const graft_segment_info*> pointers;
-  for (const graft_segment_info& info : infos) pointers.push_back(&info);
-  std::vector<std::int32_t> raw(segments.size(), -1);  // -1: the policy wrote nothing
-  plugin::call(cat("checkpoint policy ", policy), [&](graft_error* error) {
-    return table.plan(instance->raw(), pointers.data(), pointers.size(), budget_bytes, raw.data(), error);
+std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model, const PolicyChoice& policy,
+                           const std::optional<PolicyChoice>& vision, const std::vector<SegmentCost>& costs) {
+  const bool trains_vision = model.trains_vision();
+  if (vision && !trains_vision) {
+    throw support::UserError(
+        cat("checkpoint_policy.vision is \"", vision->name,
+            "\", but nothing of the vision tower or the projector is trained: they run without gradients and "
+            "keep nothing, so this would have no effect; leave it out"));
+  }
+  std::vector<Decision> decisions(model.segments().size(), Decision::kKeep);
+  const Asked first(model.segments(), costs, [&](const model::Segment& segment) {
+    return !is_vision(segment) || (trains_vision && !vision);
   });
-
-  std::vector<Decision> decisions;
-  for (std::size_t i = 0; i < segments.size(); ++i) decisions.push_back(checked(raw[i], policy, segments[i]));
+  ask(registry, model, policy, "checkpoint_policy.params", first, /*budget_bytes=*/0, decisions);
+  if (!vision) return decisions;
+  const Asked second(model.segments(), costs, is_vision);
+  ask(registry, model, *vision, "checkpoint_policy.vision_params", second, /*budget_bytes=*/0, decisions);
   return decisions;
 }
 

@@ -2,17 +2,20 @@
 #include "memory/recompute.h"
 
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
+#include "memory/offload.h"
 #include "memory/random_state.h"
+#include "memory/saved_tensors.h"
+#include "support/error.h"
+#include "support/strings.h"
 
 namespace graft::memory {
 
@@ -21,136 +24,224 @@ namespace {
 using model::SegmentBody;
 using model::TouchedTensors;
 using torch::autograd::SavedVariable;
-using torch::autograd::variable_list;
+using torch::autograd::SavedVariableHooks;
+using Tensors = std::vector<at::Tensor>;
 
-// The backward of a segment whose activations were not kept. Its inputs, in the order of the edges, are the
-// segment's inputs and the trained tensors that the body used.
-class RecomputeNode : public torch::autograd::Node {
+// Ends a recomputation that has given everything that backward wants.
+struct EarlyStop : std::exception {
+  const char* what() const noexcept override { return "the recomputation is complete"; }
+};
+
+// One run of a segment whose saved tensors were dropped, and its second run. Saved tensors are known by their places, the order
+// in which the body saves them. Owned by the graph: by the hooks of the tensors that are still saved.
+class Recomputation : public std::enable_shared_from_this<Recomputation> {
  public:
-  RecomputeNode(SegmentBody body, const variable_list& inputs, const variable_list& trained,
-                RandomState random)
-      : body_(std::move(body)), n_inputs_(inputs.size()), random_(std::move(random)) {
-    variable_list all = inputs;
-    all.insert(all.end(), trained.begin(), trained.end());
-    set_next_edges(torch::autograd::collect_next_edges(all));
-    // SavedVariable notices when one of them is changed in place before backward.
-    for (const at::Tensor& tensor : all) saved_.emplace_back(tensor, /*is_output=*/false);
+  Recomputation(std::uint32_t segment, SegmentBody body, const Tensors& inputs,
+                std::shared_ptr<OffloadFile> file)
+      : segment_(segment),
+        body_(std::move(body)),
+        random_(RandomState::capture(inputs)),
+        file_(std::move(file)),
+        first_run_(*this),
+        second_run_(*this) {
+    // Where this segment lies within a recomputed one, these are what that one saves.
+    for (const at::Tensor& input : inputs) inputs_.emplace_back(input, /*is_output=*/false);
   }
 
-  std::string name() const override { return "RecomputeBackward"; }
-
-  variable_list apply(variable_list&& grads) override {
-    const std::lock_guard lock(mutex_);
-    if (c10::GradMode::is_enabled()) {
-      throw std::runtime_error(
-          "a recomputed segment has no second derivative; use the checkpoint policy \"none\" with "
-          "create_graph");
-    }
-    variable_list targets = leaves();
-    variable_list roots, root_grads;
-    {
-      const c10::AutoGradMode record(true);
-      const RandomState::Scope replay(random_);
-      const variable_list inputs(targets.begin(), targets.begin() + static_cast<std::ptrdiff_t>(n_inputs_));
-      variable_list outputs = body_(inputs);
-      for (std::size_t i = 0; i < grads.size() && i < outputs.size(); ++i) {
-        if (!grads[i].defined() || !outputs[i].defined() || !outputs[i].requires_grad()) continue;
-        roots.push_back(std::move(outputs[i]));
-        root_grads.push_back(std::move(grads[i]));
-      }
-    }
-    return gradients(roots, root_grads, targets);
-  }
-
-  void release_variables() override {
-    const std::lock_guard lock(mutex_);
-    for (SavedVariable& variable : saved_) variable.reset_data();
+  Tensors run(const Tensors& inputs) {
+    const SavedTensorScope scope(first_run_);
+    const TouchedTensors touched;
+    Tensors outputs = body_(inputs);
+    for (const at::Tensor& tensor : touched.tensors()) trained_.emplace_back(tensor);
+    return outputs;
   }
 
  private:
-  // What to differentiate with respect to: the inputs cut off from the graph before the segment, and the
-  // trained tensors themselves.
-  variable_list leaves() const {
-    variable_list out;
-    out.reserve(saved_.size());
-    for (std::size_t i = 0; i < saved_.size(); ++i) {
-      const at::Tensor tensor = saved_[i].unpack();
-      if (i >= n_inputs_ || !tensor.defined()) {
-        out.push_back(tensor);
+  struct Place {
+    std::vector<std::int64_t> sizes;
+    at::ScalarType dtype;
+    bool is_wanted = true;
+    at::Tensor tensor{};                   // between the second run and its use
+    std::optional<Offloaded> offloaded{};  // instead, if the decision within says so
+    [[nodiscard]] bool is_there() const { return tensor.defined() || offloaded; }
+  };
+
+  // The hooks of one saved tensor.
+  class Saved : public SavedVariableHooks {
+   public:
+    explicit Saved(std::shared_ptr<Recomputation> of) : of_(std::move(of)) {}
+    ~Saved() override {
+      if (place_) of_->forget(*place_);
+    }
+    void call_pack_hook(const at::Tensor& tensor) override {
+      if (TouchedTensors::holds(tensor)) {
+        weight_ = KeptTensor(tensor);
       } else {
-        out.push_back(tensor.detach());
-        if (tensor.requires_grad()) out.back().requires_grad_();
+        place_ = of_->add(tensor);
       }
     }
-    return out;
-  }
+    at::Tensor call_unpack_hook() override { return place_ ? of_->take(*place_) : weight_.get(); }
 
-  variable_list gradients(const variable_list& roots, const variable_list& root_grads,
-                          const variable_list& targets) const {
-    variable_list out(targets.size());
-    variable_list wanted;
-    std::vector<std::size_t> places;
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      if (!targets[i].defined() || !targets[i].requires_grad() || !task_should_compute_output(i)) continue;
-      wanted.push_back(targets[i]);
-      places.push_back(i);
+   private:
+    std::shared_ptr<Recomputation> of_;
+    std::optional<std::size_t> place_;
+    KeptTensor weight_;
+  };
+
+  struct FirstRun : SavedTensorHandler {
+    explicit FirstRun(Recomputation& of) : of_(of) {}
+    std::unique_ptr<SavedVariableHooks> hooks() override {
+      return std::make_unique<Saved>(of_.shared_from_this());
     }
-    if (roots.empty() || wanted.empty()) return out;
-    variable_list found = torch::autograd::grad(roots, wanted, root_grads, /*retain_graph=*/false,
-                                                /*create_graph=*/false, /*allow_unused=*/true);
-    for (std::size_t i = 0; i < places.size(); ++i) out[places[i]] = std::move(found[i]);
-    return out;
-  }
+    Recomputation& of_;
+  };
 
-  SegmentBody body_;
-  std::size_t n_inputs_;
-  RandomState random_;
-  std::vector<SavedVariable> saved_;  // inputs, then trained tensors
-};
-
-// Outputs that carry `node`, each behind a tensor of its own: a body may give back one of its inputs.
-variable_list connect(const variable_list& outputs, const std::shared_ptr<RecomputeNode>& node) {
-  variable_list results;
-  results.reserve(outputs.size());
-  for (const at::Tensor& output : outputs) {
-    if (!output.defined() || !torch::autograd::isDifferentiableType(output.scalar_type())) {
-      node->add_input_metadata(torch::autograd::Node::undefined_input());
-      results.push_back(output);
-      continue;
+ public:
+  // Receives what the second run saves, for a graph that is thrown away.
+  struct SecondRun : SavedTensorHandler {
+    explicit SecondRun(Recomputation& of) : of_(of) {}
+    std::unique_ptr<SavedVariableHooks> hooks() override {
+      struct Hooks : SavedVariableHooks {
+        explicit Hooks(Recomputation& of) : of_(of) {}
+        void call_pack_hook(const at::Tensor& tensor) override {
+          if (!TouchedTensors::holds(tensor)) of_.receive(tensor);
+        }
+        at::Tensor call_unpack_hook() override {
+          throw std::logic_error("the graph of a recomputation was used");
+        }
+        Recomputation& of_;
+      };
+      return std::make_unique<Hooks>(of_);
     }
-    results.push_back(output.detach());
-    torch::autograd::set_history(results.back(), node);
-  }
-  return results;
-}
+    // Runs `body`, part of the second run, with what it saves out of memory.
+    Tensors offloading(const SegmentBody& body, const Tensors& inputs) {
+      const bool before = std::exchange(of_.is_offloading_, true);
+      try {
+        Tensors outputs = body(inputs);
+        of_.is_offloading_ = before;
+        return outputs;
+      } catch (...) {
+        of_.is_offloading_ = before;
+        throw;
+      }
+    }
+    Recomputation& of_;
+  };
 
-variable_list run_recomputed(const SegmentBody& body, const variable_list& inputs) {
-  RandomState random = RandomState::capture(inputs);
-  variable_list outputs, trained;
-  {
-    const c10::AutoGradMode off(false);
+ private:
+  std::size_t add(const at::Tensor& tensor) {
+    const std::lock_guard lock(mutex_);
+    places_.push_back({tensor.sizes().vec(), tensor.scalar_type()});
+    return places_.size() - 1;
+  }
+
+  void forget(std::size_t place) {
+    const std::lock_guard lock(mutex_);
+    places_[place] = {{}, at::kFloat, /*is_wanted=*/false};
+  }
+
+  at::Tensor take(std::size_t place) {
+    const std::lock_guard lock(mutex_);
+    if (!places_[place].is_there()) run_again();
+    Place& found = places_[place];
+    at::Tensor tensor = found.offloaded ? found.offloaded->load() : std::move(found.tensor);
+    found.tensor.reset();  // a second backward through a retained graph runs the body once more
+    found.offloaded.reset();
+    return tensor;
+  }
+
+  void run_again() {
+    for (const KeptTensor& tensor : trained_) static_cast<void>(tensor.get());
+    n_missing_ = 0;
+    for (const Place& place : places_) n_missing_ += place.is_wanted && !place.is_there() ? 1 : 0;
+    next_ = 0;
+    Tensors inputs;
+    for (const SavedVariable& variable : inputs_) {  // cut off from the graph before the segment
+      const at::Tensor input = variable.unpack();
+      inputs.push_back(input.defined() ? input.detach() : input);
+      if (input.defined() && input.requires_grad()) inputs.back().requires_grad_();
+    }
+    const c10::AutoGradMode record(true);
+    const RandomState::Scope replay(random_);
     const TouchedTensors touched;
-    outputs = body(inputs);
-    trained = touched.tensors();
+    const SavedTensorScope scope(second_run_);
+    try {
+      body_(inputs);
+    } catch (...) {
+      // A plugin may have turned EarlyStop into an error of its own.
+      if (n_missing_ > 0) throw;
+    }
+    if (n_missing_ > 0) {
+      fail(support::cat("saved ", next_, " tensors, expected ", places_.size()));
+    }
   }
-  if (trained.empty() && !torch::autograd::any_variable_requires_grad(inputs)) return outputs;
-  const std::shared_ptr<RecomputeNode> node(new RecomputeNode(body, inputs, trained, std::move(random)),
-                                            torch::autograd::deleteNode);
-  return connect(outputs, node);
-}
+
+  // On the thread that holds mutex_, within run_again().
+  void receive(const at::Tensor& tensor) {
+    if (next_ >= places_.size()) fail(support::cat("saved more than ", places_.size(), " tensors"));
+    Place& place = places_[next_++];
+    if (!place.is_wanted || place.is_there()) return;
+    if (tensor.sizes() != place.sizes || tensor.scalar_type() != place.dtype) {
+      fail(support::cat("saved a tensor ", c10::str(tensor.sizes()), " at place ", next_ - 1, ", expected ",
+                        c10::str(at::IntArrayRef(place.sizes))));
+    }
+    if (is_offloading_ && OffloadFile::takes(tensor)) {
+      place.offloaded = file_->store(tensor);
+    } else {
+      place.tensor = tensor.detach();
+    }
+    if (--n_missing_ == 0) throw EarlyStop();
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw support::PluginError(support::cat(
+        "segment ", segment_, " of the model family was computed again for backward and ", what,
+        "; a segment's body must compute the same each time it runs, from its inputs and parameters alone"));
+  }
+
+  std::uint32_t segment_;
+  SegmentBody body_;
+  std::vector<SavedVariable> inputs_;
+  std::vector<KeptTensor> trained_;  // that the body used: they must not change before backward
+  RandomState random_;
+  std::shared_ptr<OffloadFile> file_;
+  FirstRun first_run_;
+  SecondRun second_run_;
+
+  std::mutex mutex_;  // backward may come from several threads
+  std::vector<Place> places_;
+  std::size_t next_ = 0, n_missing_ = 0;  // of the second run
+  bool is_offloading_ = false;
+};
 
 class RecomputeHook : public model::SegmentHook {
  public:
-  explicit RecomputeHook(std::vector<Decision> decisions) : decisions_(std::move(decisions)) {}
+  explicit RecomputeHook(std::vector<Decision> decisions) : decisions_(std::move(decisions)) {
+    if (std::find(decisions_.begin(), decisions_.end(), Decision::kOffload) == decisions_.end()) return;
+    file_ = std::make_shared<OffloadFile>();
+    offload_ = offload_handler(file_);
+  }
 
-  std::vector<at::Tensor> run(std::uint32_t segment, const SegmentBody& body,
-                              const std::vector<at::Tensor>& inputs) override {
-    const bool recompute = segment < decisions_.size() && decisions_[segment] == Decision::kRecompute;
-    return recompute && c10::GradMode::is_enabled() ? run_recomputed(body, inputs) : body(inputs);
+  Tensors run(std::uint32_t segment, const SegmentBody& body, const Tensors& inputs) override {
+    const Decision decision = segment < decisions_.size() ? decisions_[segment] : Decision::kKeep;
+    if (decision == Decision::kKeep || !c10::GradMode::is_enabled()) return body(inputs);
+    if (decision == Decision::kRecompute) {
+      return std::make_shared<Recomputation>(segment, body, inputs, file_)->run(inputs);
+    }
+    SavedTensorHandler* const around = SavedTensorScope::innermost();
+    if (auto* const second_run = dynamic_cast<Recomputation::SecondRun*>(around)) {
+      return second_run->offloading(body, inputs);
+    }
+    if (around != nullptr) return body(inputs);  // of a recomputed segment, which drops it, or of an offloaded one
+    const SavedTensorScope scope(*offload_);
+    const TouchedTensors touched;
+    return body(inputs);
   }
 
  private:
   std::vector<Decision> decisions_;
+  std::shared_ptr<OffloadFile> file_;
+  std::unique_ptr<SavedTensorHandler> offload_;
 };
 
 }  // namespace

@@ -3,27 +3,48 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "memory/segment_costs.h"
 #include "model/model.h"
 #include "plugin/registry.h"
 
 namespace graft::memory {
 
-enum class Decision : std::int32_t { kKeep = 0, kRecompute = 1 };  // values of GRAFT_SEGMENT_*
+// Values of GRAFT_SEGMENT_*.
+enum class Decision : std::int32_t { kKeep = 0, kRecompute = 1, kOffload = 2 };
 
-// The one recompute mechanism. A recomputed segment runs its body without autograd, keeps the inputs, and
-// runs the body again in backward with the random state of the first run. The trained tensors that the body
-// used are inputs of the node, so a frozen embedding cannot cut the graph: "element 0 of tensors does not
-// require grad and does not have a grad_fn" cannot occur. Without autograd (rollout) bodies simply run.
-// Segments nest.
+// The one mechanism of all policies. The forward pass records the same graph under every decision, so gradients flow wherever
+// they would without checkpointing: a frozen embedding cannot cut it ("element 0 of tensors does not require grad and does not
+// have a grad_fn" cannot occur). What differs is what becomes of the tensors that the graph saves within a segment; weights are
+// never touched:
+//   kKeep       they stay.
+//   kRecompute  they are dropped, the segment's inputs kept. The first of them that backward asks for runs the body again, from
+//               the inputs and with the random state of the first run, until the last one still wanted exists (early stop).
+//   kOffload    they move out of memory, see memory/offload.h, and come back one by one when backward asks for them.
+// Segments nest. A recomputed segment within another one is recomputed from inputs that the outer one recomputes; kOffload
+// within a recomputed segment applies to what the recomputation holds. Without autograd (rollouts) bodies simply run.
 [[nodiscard]] std::shared_ptr<model::SegmentHook> recompute_hook(std::vector<Decision> decisions);
 
-// Asks a checkpoint policy plugin; `tokens` is the number of flat tokens of the planned pass,
-// `bytes_per_value` that of the compute dtype. Throws PluginError for decisions out of range, UserError for
-// one the host does not offer.
+// A checkpoint policy and its parameters.
+struct PolicyChoice {
+  std::string name;
+  nlohmann::json params;
+};
+
+// Asks a checkpoint policy plugin about segments with these costs, and another one about those of the vision tower if `vision` is
+// there. Segments of a frozen vision tower, which keep nothing, are not asked about. Throws PluginError for decisions out of range,
+// UserError for a vision policy without anything to decide.
+[[nodiscard]] std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model,
+                                         const PolicyChoice& policy,
+                                         const std::optional<PolicyChoice>& vision,
+                                         const std::vector<SegmentCost>& costs);
+
+// Asks one policy about all segments, with the family's own figures; `tokens` is the number of flat tokens of the planned pass,
+// `bytes_per_value` that of the compute dtype. Throws PluginError for decisions out of range.
 [[nodiscard]] std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model,
                                          const std::string& policy, const nlohmann::json& params,
                                          std::int64_t tokens, std::int64_t bytes_per_value,

@@ -85,6 +85,7 @@ class BaseLinear {
     const Param& param = pass.core->declared.params[weight_index_];
     if (param.scales.defined() && trained_copy(pass, weight_index_) == nullptr) {
       int8_ = Int8Weight{param.tensor, param.scales};
+      TouchedTensors::note(param.tensor);
     } else {
       weight_ = parameter(pass, weight_index_);
     }

@@ -16,12 +16,18 @@ TouchedTensors::~TouchedTensors() {
 }
 
 void TouchedTensors::note(const at::Tensor& tensor) {
-  if (innermost == nullptr || !tensor.defined() || !tensor.requires_grad()) return;
+  if (innermost == nullptr || !tensor.defined()) return;
   // A scope that has seen the tensor has told the outer ones.
   for (TouchedTensors* scope = innermost; scope != nullptr; scope = scope->outer_) {
     if (!scope->seen_.insert(tensor.unsafeGetTensorImpl()).second) return;
-    scope->tensors_.push_back(tensor);
+    if (tensor.has_storage()) scope->storages_.insert(tensor.storage().unsafeGetStorageImpl());
+    if (tensor.requires_grad()) scope->tensors_.push_back(tensor);
   }
+}
+
+bool TouchedTensors::holds(const at::Tensor& tensor) {
+  return innermost != nullptr && tensor.has_storage() &&
+         innermost->storages_.count(tensor.storage().unsafeGetStorageImpl()) > 0;
 }
 
 const std::vector<at::Tensor>& TouchedTensors::tensors() const {

@@ -33,7 +33,7 @@ class LinearHook {
   // y [T, out] for x [T, in].
   virtual at::Tensor linear(std::uint32_t site, const at::Tensor& x, const BaseLayer& base,
                             const PassOptions& options) = 0;
-  // The trained tensors that linear() uses at this site: explicit inputs of recompute nodes.
+  // The trained tensors that linear() uses at this site.
   [[nodiscard]] virtual std::vector<at::Tensor> trained_tensors(std::uint32_t site) const = 0;
   // What takes the place of base parameter `param` while adapters are on: a trained copy, of any floating dtype. Null: none.
   [[nodiscard]] virtual const at::Tensor* replacement(std::uint32_t param) const {
@@ -48,26 +48,30 @@ using SegmentBody = std::function<std::vector<at::Tensor>(const std::vector<at::
 class SegmentHook {
  public:
   virtual ~SegmentHook() = default;
-  // Runs `body` on `inputs`, now and perhaps again in backward. The trained tensors that the body uses are
-  // found with TouchedTensors while it runs.
+  // Runs `body` on `inputs`, now and perhaps again in backward. The weights that the body uses are found with
+  // TouchedTensors while it runs.
   virtual std::vector<at::Tensor> run(std::uint32_t segment, const SegmentBody& body,
                                       const std::vector<at::Tensor>& inputs) = 0;
 };
 
-// Records which trained tensors (base parameters and adapters) code on this thread uses, so that a recompute
-// node can make them explicit inputs. Scopes nest; an inner scope reports to the outer ones too.
+// Records which weights (base parameters and adapters) code on this thread uses: a recompute node must know the trained ones, and
+// weights are no activations. Scopes nest; an inner scope reports to the outer ones too.
 class TouchedTensors {
  public:
   TouchedTensors();
   ~TouchedTensors();
   TouchedTensors(const TouchedTensors&) = delete;
   TouchedTensors& operator=(const TouchedTensors&) = delete;
-  static void note(const at::Tensor& tensor);                    // ignored unless it requires a gradient
-  [[nodiscard]] const std::vector<at::Tensor>& tensors() const;  // each once, in order of first use
+  static void note(const at::Tensor& tensor);  // a tensor that outlives the pass
+  // Those that require a gradient, each once, in order of first use.
+  [[nodiscard]] const std::vector<at::Tensor>& tensors() const;
+  // True if `tensor` lies in the memory of one that was noted in this thread's innermost scope.
+  [[nodiscard]] static bool holds(const at::Tensor& tensor);
 
  private:
   std::vector<at::Tensor> tensors_;
-  std::unordered_set<const void*> seen_;  // addresses of tensors_
+  std::unordered_set<const void*> seen_;      // addresses of what was noted
+  std::unordered_set<const void*> storages_;  // and of its memory
   TouchedTensors* outer_;
 };
 

@@ -171,16 +171,17 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
   save_result(config, state.best, adapter, files.directory());
 }
 
-// Tokens of a typical prompt: what checkpoint policies plan with.
-std::int64_t prompt_tokens(const PromptSource& prompts) {
+// A pass over `n_prompts` typical prompts with `more_tokens` behind each: what checkpoint policies plan with.
+memory::PassSize pass_size(const config::RunConfig& config, const PromptSource& prompts, std::int64_t n_prompts,
+                           std::int64_t more_tokens) {
   std::int64_t position = 0, skipped = 0;
-  return static_cast<std::int64_t>(prompts.draw(1, &position, &skipped).front().prompt.ids.size());
-}
-
-// Tokens of a pass, for the checkpoint policy.
-std::int64_t pass_tokens(const config::RunConfig& config, std::int64_t by_count) {
-  const auto& budget = config.train.micro_batch_tokens;
-  return budget ? std::min(*budget, by_count) : by_count;
+  const model::Prompt prompt = prompts.draw(1, &position, &skipped).front().prompt;
+  memory::PassSize size;
+  size.tokens = n_prompts * (static_cast<std::int64_t>(prompt.ids.size()) + more_tokens);
+  for (const model::PreparedImage& image : prompt.images) size.patches += n_prompts * image.values.size(0);
+  const std::optional<std::int64_t>& budget = config.train.micro_batch_tokens;
+  if (!budget || *budget >= size.tokens) return size;
+  return {*budget, size.patches * *budget / size.tokens};
 }
 
 void prepare_process(const config::RunConfig& config) {
@@ -212,10 +213,9 @@ void run_grpo(const config::LoadedConfig& given) {
   Session session = open_training(config, /*with_rewards=*/true);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
-  const std::int64_t group_tokens =
-      prompt_tokens(prompts) + config.rollout.num_generations * config.rollout.max_completion_length;
   apply_checkpoint_policy(session, config,
-                          pass_tokens(config, config.train.prompts_per_micro_batch() * group_tokens));
+                          pass_size(config, prompts, config.train.prompts_per_micro_batch(),
+                                    config.rollout.num_generations * config.rollout.max_completion_length));
   GrpoTrainer trainer(*session.model, *session.adapter, *session.rewards, prompts, config);
   trainer.state().samples_skipped = dataset.skipped;
   const PeriodicEvaluation evaluation(config, session, config::kTrain);
@@ -242,8 +242,8 @@ void run_sft(const config::LoadedConfig& given) {
   Session session = open_training(config, is_scored);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
-  apply_checkpoint_policy(
-      session, config, pass_tokens(config, config.train.samples_per_micro_batch() * prompt_tokens(prompts)));
+  apply_checkpoint_policy(session, config,
+                          pass_size(config, prompts, config.train.samples_per_micro_batch(), 0));
   SftTrainer trainer(*session.model, *session.adapter, prompts, config);
   trainer.state().samples_skipped = dataset.skipped;
   const PeriodicEvaluation evaluation(config, session, config::kSft);

@@ -112,11 +112,13 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   return session;
 }
 
-void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens) {
-  const auto bytes_per_value = static_cast<std::int64_t>(c10::elementSize(session.model->compute_dtype()));
+void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size) {
+  const config::CheckpointPolicyConfig& chosen = config.checkpoint_policy;
+  std::optional<memory::PolicyChoice> vision;
+  if (chosen.vision) vision.emplace(memory::PolicyChoice{*chosen.vision, chosen.vision_params});
   const std::vector<memory::Decision> decisions =
-      memory::plan(*session.registry, *session.model, config.checkpoint_policy.name,
-                   config.checkpoint_policy.params, micro_tokens, bytes_per_value, /*budget_bytes=*/0);
+      memory::plan(*session.registry, *session.model, {chosen.name, chosen.params}, vision,
+                   memory::measured_costs(*session.model, size));
   session.model->set_segment_hook(memory::recompute_hook(decisions));
 }
 

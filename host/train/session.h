@@ -9,6 +9,7 @@
 #include "adapt/adapter.h"
 #include "config/run_config.h"
 #include "data/jsonl.h"
+#include "memory/segment_costs.h"
 #include "model/model.h"
 #include "plugin/registry.h"
 #include "rewards/rewards.h"
@@ -34,8 +35,8 @@ struct Session {
 // For training: rewards if asked for, model, and the strategy attached to it.
 [[nodiscard]] Session open_training(const config::RunConfig& config, bool with_rewards);
 
-// Asks the configured checkpoint policy, for micro-batches of `micro_tokens` flat tokens, and installs its decisions.
-void apply_checkpoint_policy(Session& session, const config::RunConfig& config, std::int64_t micro_tokens);
+// Asks the configured checkpoint policies, for micro-batches of this size, and installs their decisions.
+void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size);
 
 // For inference: the model, and the adapters at peft.base_adapters and peft.adapter if there are any. Rewards too, if any are configured.
 [[nodiscard]] Session open_inference(const config::RunConfig& config);

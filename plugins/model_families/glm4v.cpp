@@ -94,7 +94,7 @@ class Glm4v final : public families::MropeFamily {
 
  private:
   struct Block {
-    std::uint32_t segment;
+    families::BlockSegments segments;
     std::uint32_t norm1, norm2;
     families::VisionAttention attn;
     SwiGlu mlp;
@@ -111,8 +111,10 @@ class Glm4v final : public families::MropeFamily {
 
   [[nodiscard]] Tensor positions_of(const Exec& exec, const families::PatchGrid& grid,
                                     const PixelsList& images) const;
-  // Segment body; the tag is the index of the block.
+  // Segment bodies; the tag is the index of the block.
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  Tensor block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  Tensor block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const;
   [[nodiscard]] Tensor merge(const Exec& exec, const Tensor& patches) const;
   [[nodiscard]] Tensor norm(const Exec& exec, const Tensor& x, std::uint32_t weight) const {
     return families::rms_norm(x, exec.param(weight), vision_.norm_eps);
@@ -198,10 +200,9 @@ Glm4v::Block Glm4v::declare_block(const Module& visual, std::int64_t index) cons
   parts.norm2 = module.norm("norm2", width);
   parts.attn = families::VisionAttention::declare(module.child("attn"), width, vision_.has_qkv_bias, false);
   parts.mlp = declare_swiglu(module.child("mlp"), width, vision_.intermediate_size);
-  parts.segment =
-      visual.declare().segment("vision." + path, -1, GRAFT_COMPONENT_VISION,
-                               families::both(families::attention_cost(width, width, width),
-                                              families::swiglu_cost(width, vision_.intermediate_size)));
+  parts.segments = families::BlockSegments::declare(
+      visual.declare(), "vision." + path, GRAFT_COMPONENT_VISION, families::vision_attention_cost(width),
+      families::swiglu_cost(width, vision_.intermediate_size));
   return parts;
 }
 
@@ -229,8 +230,8 @@ Tensor Glm4v::encode_images(const Exec& exec, const PixelsList& images) const {
   hidden = hidden + ops::to(positions_of(exec, grid, images), hidden.dtype());
   const Tensor image_ends = Tensor::from(grid.image_ends);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    hidden =
-        exec.segment<&Glm4v::block>(blocks_[i].segment, i, {hidden, rotation.cos, rotation.sin, image_ends});
+    hidden = exec.segment<&Glm4v::block>(blocks_[i].segments.whole, i,
+                                         {hidden, rotation.cos, rotation.sin, image_ends});
   }
   return merge(exec, norm(exec, hidden, last_norm_));  // [P / m², text width]
 }
@@ -261,11 +262,25 @@ Tensor Glm4v::positions_of(const Exec& exec, const families::PatchGrid& grid,
 
 // in: hidden [P, D], cos, sin, block ends
 Tensor Glm4v::block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+  const families::BlockSegments& segments = blocks_[index].segments;
+  const Tensor hidden =
+      exec.segment<&Glm4v::block_attention>(segments.attn, index, {in[0], in[1], in[2], in[3]});
+  return exec.segment<&Glm4v::block_mlp>(segments.mlp, index, {hidden});
+}
+
+// in: hidden [P, D], cos, sin, block ends
+Tensor Glm4v::block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const Block& parts = blocks_[index];
   const Tensor hidden = in[0];
-  const Tensor normed = norm(exec, hidden, parts.norm1);
-  const Tensor residual = hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
-  return residual + parts.mlp(exec, norm(exec, residual, parts.norm2));
+  return hidden +
+         parts.attn(exec, norm(exec, hidden, parts.norm1), {in[1], in[2]}, in[3], vision_.n_heads);
+}
+
+// in: hidden [P, D]
+Tensor Glm4v::block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+  const Block& parts = blocks_[index];
+  const Tensor hidden = in[0];
+  return hidden + parts.mlp(exec, norm(exec, hidden, parts.norm2));
 }
 
 // The convolution over the patches of a token, [W, D, m, m], is a matrix product; then the merger.

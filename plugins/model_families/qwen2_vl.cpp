@@ -38,9 +38,18 @@ class Qwen2Vl final : public families::QwenVlFamily {
 
  private:
   void declare_vision(const families::Module& visual, std::int64_t text_width);
-  // Segment body; the tag is the index of the block.
+  // Segment bodies; the tag is the index of the block.
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
-    return blocks_[index](exec, in, vision_.n_heads, families::quick_gelu);
+    const families::BlockSegments& segments = blocks_[index].segments;
+    const Tensor hidden =
+        exec.segment<&Qwen2Vl::block_attention>(segments.attn, index, {in[0], in[1], in[2], in[3]});
+    return exec.segment<&Qwen2Vl::block_mlp>(segments.mlp, index, {hidden});
+  }
+  Tensor block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].attention(exec, in, vision_.n_heads);
+  }
+  Tensor block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].feed_forward(exec, in, families::quick_gelu);
   }
 
   families::VisionConfig vision_;
@@ -92,7 +101,7 @@ Tensor Qwen2Vl::encode_images(const Exec& exec, const PixelsList& images) const 
   const families::Rotation rotation = families::patch_rotation(grid, frequencies_, hidden);
   const Tensor image_ends = Tensor::from(grid.image_ends);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    hidden = exec.segment<&Qwen2Vl::block>(blocks_[i].segment, i,
+    hidden = exec.segment<&Qwen2Vl::block>(blocks_[i].segments.whole, i,
                                            {hidden, rotation.cos, rotation.sin, image_ends});
   }
   return merger_(exec, merger_norm_(exec, hidden, families::kVisionNormEps));  // [P / m², text width]

@@ -99,9 +99,18 @@ class Qwen3Vl final : public families::QwenVlFamily {
   [[nodiscard]] Tensor positions_of(const Exec& exec, const families::PatchGrid& grid,
                                     const PixelsList& images, const Tensor& like) const;
 
-  // Segment body; the tag is the index of the block.
+  // Segment bodies; the tag is the index of the block.
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
-    return blocks_[index](exec, in, vision_.n_heads, gelu_tanh);
+    const families::BlockSegments& segments = blocks_[index].segments;
+    const Tensor hidden =
+        exec.segment<&Qwen3Vl::block_attention>(segments.attn, index, {in[0], in[1], in[2], in[3]});
+    return exec.segment<&Qwen3Vl::block_mlp>(segments.mlp, index, {hidden});
+  }
+  Tensor block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].attention(exec, in, vision_.n_heads);
+  }
+  Tensor block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].feed_forward(exec, in, gelu_tanh);
   }
 
   struct Merger {
@@ -193,7 +202,7 @@ Tensor Qwen3Vl::encode_images(const Exec& exec, const PixelsList& images) const 
   const Tensor image_ends = Tensor::from(grid.image_ends);
   std::vector<Tensor> features(1 + deepstack_mergers_.size());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    hidden = exec.segment<&Qwen3Vl::block>(blocks_[i].segment, i,
+    hidden = exec.segment<&Qwen3Vl::block>(blocks_[i].segments.whole, i,
                                            {hidden, rotation.cos, rotation.sin, image_ends});
     for (std::size_t depth = 0; depth < deepstack_mergers_.size(); ++depth) {
       if (vision_.deepstack_blocks[depth] != static_cast<std::int64_t>(i)) continue;

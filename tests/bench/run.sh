@@ -7,6 +7,7 @@
 #   bash tests/bench/run.sh peft_cost time and memory of PEFT strategies (tests/bench/peft_cost.py says of what); after
 #                                     tests/run.sh, whose build and Python environment it uses. GRAFT_BUILD and GRAFT_PYTHON name
 #                                     others. Further arguments go to the script
+#   bash tests/bench/run.sh checkpoint memory and time of checkpoint policies (tests/bench/checkpoint.py), in the same way
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -29,11 +30,16 @@ bench_peft_cost() {
   "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/peft_cost.py --tool "${GRAFT_BUILD:-build/dev}/bin/peft_cost" "$@"
 }
 
+bench_checkpoint() {
+  "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/checkpoint.py --tool "${GRAFT_BUILD:-build/dev}/bin/checkpoint" "$@"
+}
+
 case ${1:-} in
   demo) bench_demo ;;
   peft_cost) shift; bench_peft_cost "$@" ;;
+  checkpoint) shift; bench_checkpoint "$@" ;;
   *)
-    echo "usage: bash tests/bench/run.sh demo | peft_cost [OPTION …]" >&2
+    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint [OPTION …]" >&2
     exit 2
     ;;
 esac

@@ -75,12 +75,8 @@ DecoderFamily::Layer DecoderFamily::declare_layer(const Module& model, std::int6
     mlp_part = both(mlp_part, norm_cost(width));
   }
 
-  graft::FamilyDeclarations& declared = model.declare();
-  const std::string name = "language.layers." + std::to_string(index);
-  parts.segment = declared.segment(name, -1, GRAFT_COMPONENT_LANGUAGE, both(attn_cost, mlp_part));
-  const auto parent = static_cast<std::int32_t>(parts.segment);
-  parts.attn_segment = declared.segment(name + ".attn", parent, GRAFT_COMPONENT_LANGUAGE, attn_cost);
-  parts.mlp_segment = declared.segment(name + ".mlp", parent, GRAFT_COMPONENT_LANGUAGE, mlp_part);
+  parts.segments = BlockSegments::declare(model.declare(), "language.layers." + std::to_string(index),
+                                          GRAFT_COMPONENT_LANGUAGE, attn_cost, mlp_part);
   return parts;
 }
 
@@ -110,7 +106,7 @@ Tensor DecoderFamily::decode(const Exec& exec, const graft::DecodeInput& input) 
   if (input.image_values) hidden = ops::index_copy(hidden, 0, input.image_rows, image_part(0));
   const Rotation turn = rotation(input.positions, hidden);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    hidden = exec.segment<&DecoderFamily::layer>(layers_[i].segment, i, {hidden, turn.cos, turn.sin});
+    hidden = exec.segment<&DecoderFamily::layer>(layers_[i].segments.whole, i, {hidden, turn.cos, turn.sin});
     const auto deepstack = static_cast<std::int64_t>(i) + 1;
     if (input.image_values && deepstack <= n_deepstack_) {
       hidden = index_add(hidden, input.image_rows, image_part(deepstack));
@@ -137,8 +133,8 @@ Tensor DecoderFamily::output(const Exec& exec, const Tensor& x, std::uint32_t no
 Tensor DecoderFamily::layer(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const Layer& parts = layers_[index];
   const Tensor hidden =
-      exec.segment<&DecoderFamily::layer_attention>(parts.attn_segment, index, {in[0], in[1], in[2]});
-  return exec.segment<&DecoderFamily::layer_mlp>(parts.mlp_segment, index, {hidden});
+      exec.segment<&DecoderFamily::layer_attention>(parts.segments.attn, index, {in[0], in[1], in[2]});
+  return exec.segment<&DecoderFamily::layer_mlp>(parts.segments.mlp, index, {hidden});
 }
 
 // in: hidden [T, D], cos, sin

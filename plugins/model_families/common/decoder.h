@@ -33,7 +33,7 @@ class DecoderFamily : public graft::ModelFamily {
  private:
   // Indices of a layer's parts: norms are parameters, projections are sites.
   struct Layer {
-    std::uint32_t segment, attn_segment, mlp_segment;
+    BlockSegments segments;
     std::uint32_t input_norm, post_attention_norm;
     std::uint32_t q_proj, k_proj, v_proj, o_proj;
     std::uint32_t q_norm, k_norm;                     // if has_qk_norm

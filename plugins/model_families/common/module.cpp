@@ -50,6 +50,10 @@ Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_wi
           elements(width), elements(2 * (2 * width * q_width + 2 * width * kv_width))};
 }
 
+Cost vision_attention_cost(std::int64_t width) {
+  return attention_cost(width, width, width);
+}
+
 Cost swiglu_cost(std::int64_t width, std::int64_t intermediate) {
   return {elements(3 * width + 4 * intermediate), elements(width), elements(2 * 3 * width * intermediate)};
 }
@@ -65,6 +69,14 @@ Cost norm_cost(std::int64_t width) {
 Cost both(const Cost& a, const Cost& b) {
   return {a.activation_values_per_token + b.activation_values_per_token, a.input_values_per_token,
           a.flops_per_token + b.flops_per_token};
+}
+
+BlockSegments BlockSegments::declare(graft::FamilyDeclarations& declare, const std::string& name,
+                                     std::int32_t component, const Cost& attn, const Cost& mlp) {
+  const std::uint32_t whole = declare.segment(name, -1, component, both(attn, mlp));
+  const auto parent = static_cast<std::int32_t>(whole);
+  const std::uint32_t first = declare.segment(name + ".attn", parent, component, attn);
+  return {whole, first, declare.segment(name + ".mlp", parent, component, mlp)};
 }
 
 }  // namespace families

@@ -53,6 +53,8 @@ struct LayerNorm {
 
 // Input, float32 normalisation, q, k, v, their rotated copies, attention output.
 [[nodiscard]] Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_width);
+// The same of a vision encoder with one projection for all three.
+[[nodiscard]] Cost vision_attention_cost(std::int64_t width);
 // Input, float32 normalisation, gate, up, activation, product.
 [[nodiscard]] Cost swiglu_cost(std::int64_t width, std::int64_t intermediate);
 // Input, float32 normalisation, hidden layer, activation.
@@ -60,5 +62,12 @@ struct LayerNorm {
 // A norm over what a part gives: input, float32 normalisation.
 [[nodiscard]] Cost norm_cost(std::int64_t width);
 [[nodiscard]] Cost both(const Cost& a, const Cost& b);
+
+// A block and its two parts, which policies find by the ends of their names, ".attn" and ".mlp".
+struct BlockSegments {
+  std::uint32_t whole, attn, mlp;
+  [[nodiscard]] static BlockSegments declare(graft::FamilyDeclarations& declare, const std::string& name,
+                                             std::int32_t component, const Cost& attn, const Cost& mlp);
+};
 
 }  // namespace families

@@ -99,19 +99,22 @@ VisionBlock VisionBlock::declare(const Module& visual, const VisionConfig& visio
   parts.attn = VisionAttention::declare(block.child("attn"), width);
   parts.fc1 = mlp.linear(fc1_name, intermediate, width, true);
   parts.fc2 = mlp.linear(fc2_name, width, intermediate, true);
-  parts.segment =
-      visual.declare().segment("vision." + name, -1, GRAFT_COMPONENT_VISION,
-                               both(attention_cost(width, width, width), mlp_cost(width, intermediate)));
+  parts.segments =
+      BlockSegments::declare(visual.declare(), "vision." + name, GRAFT_COMPONENT_VISION,
+                             vision_attention_cost(width), mlp_cost(width, intermediate));
   return parts;
 }
 
-Tensor VisionBlock::operator()(const Exec& exec, const graft::TensorList& in, std::int64_t heads,
-                               Tensor (*activation)(const Tensor&)) const {
+Tensor VisionBlock::attention(const Exec& exec, const graft::TensorList& in, std::int64_t heads) const {
   const Tensor hidden = in[0];
-  const Tensor normed = norm1(exec, hidden, kVisionNormEps);
-  const Tensor residual = hidden + attn(exec, normed, {in[1], in[2]}, in[3], heads);
-  const Tensor x = norm2(exec, residual, kVisionNormEps);
-  return residual + exec.linear(fc2, activation(exec.linear(fc1, x)));
+  return hidden + attn(exec, norm1(exec, hidden, kVisionNormEps), {in[1], in[2]}, in[3], heads);
+}
+
+Tensor VisionBlock::feed_forward(const Exec& exec, const graft::TensorList& in,
+                                 Tensor (*activation)(const Tensor&)) const {
+  const Tensor hidden = in[0];
+  const Tensor x = norm2(exec, hidden, kVisionNormEps);
+  return hidden + exec.linear(fc2, activation(exec.linear(fc1, x)));
 }
 
 PatchMerger PatchMerger::declare(const Module& merger, const VisionConfig& vision, std::int64_t text_width,

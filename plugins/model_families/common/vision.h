@@ -64,19 +64,21 @@ struct VisionAttention {
                                          std::int64_t heads) const;
 };
 
-// A block with LayerNorm before attention and before two layers with an activation between them. A family runs it as the body
-// of its segment.
+// A block with LayerNorm before attention and before two layers with an activation between them. A family runs its parts as the
+// bodies of their segments.
 struct VisionBlock {
-  std::uint32_t segment;
+  BlockSegments segments;
   LayerNorm norm1, norm2;
   VisionAttention attn;
   std::uint32_t fc1, fc2;
   [[nodiscard]] static VisionBlock declare(const Module& visual, const VisionConfig& vision,
                                            std::int64_t index, const char* fc1_name, const char* fc2_name);
   // in: hidden [P, D], cos, sin, block ends
-  [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::TensorList& in,
-                                         std::int64_t heads,
-                                         graft::Tensor (*activation)(const graft::Tensor&)) const;
+  [[nodiscard]] graft::Tensor attention(const graft::Exec& exec, const graft::TensorList& in,
+                                        std::int64_t heads) const;
+  // in: hidden [P, D]
+  [[nodiscard]] graft::Tensor feed_forward(const graft::Exec& exec, const graft::TensorList& in,
+                                           graft::Tensor (*activation)(const graft::Tensor&)) const;
 };
 
 // merge × merge neighbouring patches become one token: two layers with a GELU between them.

@@ -53,9 +53,17 @@ class Family final : public families::DecoderFamily {
   void declare_vision(std::int64_t text_width);
   void check_length(std::int64_t n) const;
 
-  // Segment body; the tag is the index of the block. in: hidden [T, D], ends of the tiles
+  // Segment bodies; the tag is the index of the block. in: hidden [T, D], ends of the tiles
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
-    return blocks_[index](exec, in[0], in[1], vision_.n_heads);
+    const families::BlockSegments& segments = blocks_[index].segments;
+    const Tensor hidden = exec.segment<&Family::block_attention>(segments.attn, index, {in[0], in[1]});
+    return exec.segment<&Family::block_mlp>(segments.mlp, index, {hidden});
+  }
+  Tensor block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].attention_part(exec, in[0], in[1], vision_.n_heads);
+  }
+  Tensor block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+    return blocks_[index].mlp_part(exec, in[0]);
   }
 
   VisionConfig vision_;
@@ -187,7 +195,7 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
   for (std::int64_t i = 1; i <= n_tiles; ++i) ends.push_back(i * tokens);
   const Tensor tile_ends = Tensor::from(ends);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    hidden = exec.segment<&Family::block>(blocks_[i].segment, i, {hidden, tile_ends});
+    hidden = exec.segment<&Family::block>(blocks_[i].segments.whole, i, {hidden, tile_ends});
   }
   if (final_norm_) hidden = (*final_norm_)(exec, hidden, vision_.norm_eps);
   const Tensor by_tile = ops::view(hidden, {n_tiles, tokens, vision_.hidden_size});

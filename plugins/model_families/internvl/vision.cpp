@@ -106,18 +106,20 @@ Block Block::declare(const Module& layer, const VisionConfig& vision, std::int64
   parts.norm_after = Norm::declare(layer, "layernorm_after", vision);
   parts.fc1 = mlp.linear("fc1", intermediate, width, true);
   parts.fc2 = mlp.linear("fc2", width, intermediate, true);
-  parts.segment = layer.declare().segment(
-      "vision.blocks." + std::to_string(index), -1, GRAFT_COMPONENT_VISION,
-      families::both(families::attention_cost(width, width, width), families::mlp_cost(width, intermediate)));
+  parts.segments = families::BlockSegments::declare(
+      layer.declare(), "vision.blocks." + std::to_string(index), GRAFT_COMPONENT_VISION,
+      families::vision_attention_cost(width), families::mlp_cost(width, intermediate));
   return parts;
 }
 
-Tensor Block::operator()(const Exec& exec, const Tensor& hidden, const Tensor& ends,
-                         std::int64_t heads) const {
-  const Tensor residual =
-      hidden + exec.param(lambda_1) * attention(exec, norm_before(exec, hidden), ends, heads);
-  const Tensor inner = ops::gelu(exec.linear(fc1, norm_after(exec, residual)));
-  return residual + exec.param(lambda_2) * exec.linear(fc2, inner);
+Tensor Block::attention_part(const Exec& exec, const Tensor& hidden, const Tensor& ends,
+                             std::int64_t heads) const {
+  return hidden + exec.param(lambda_1) * attention(exec, norm_before(exec, hidden), ends, heads);
+}
+
+Tensor Block::mlp_part(const Exec& exec, const Tensor& hidden) const {
+  const Tensor inner = ops::gelu(exec.linear(fc1, norm_after(exec, hidden)));
+  return hidden + exec.param(lambda_2) * exec.linear(fc2, inner);
 }
 
 Tensor Block::attention(const Exec& exec, const Tensor& x, const Tensor& ends, std::int64_t heads) const {

@@ -47,7 +47,7 @@ class Embeddings {
 
 // A block whose two parts are scaled channel by channel before they join the stream (Touvron et al. 2021, arXiv:2103.17239).
 struct Block {
-  std::uint32_t segment;
+  families::BlockSegments segments;
   Norm norm_before, norm_after;
   std::uint32_t q_proj, k_proj, v_proj, out_proj;
   std::int32_t q_norm, k_norm;  // -1 for none
@@ -55,8 +55,9 @@ struct Block {
   [[nodiscard]] static Block declare(const families::Module& layer, const VisionConfig& vision,
                                      std::int64_t index);
   // hidden [T, D]; `ends` are the tiles' int64 end offsets, on the CPU
-  [[nodiscard]] Tensor operator()(const Exec& exec, const Tensor& hidden, const Tensor& ends,
-                                  std::int64_t heads) const;
+  [[nodiscard]] Tensor attention_part(const Exec& exec, const Tensor& hidden, const Tensor& ends,
+                                      std::int64_t heads) const;
+  [[nodiscard]] Tensor mlp_part(const Exec& exec, const Tensor& hidden) const;
 
  private:
   [[nodiscard]] Tensor attention(const Exec& exec, const Tensor& x, const Tensor& ends,

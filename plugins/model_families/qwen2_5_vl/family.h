@@ -32,7 +32,7 @@ class Family final : public families::QwenVlFamily {
 
  private:
   struct Block {
-    std::uint32_t segment;
+    families::BlockSegments segments;
     std::uint32_t norm1, norm2;
     families::VisionAttention attn;
     families::SwiGlu mlp;
@@ -41,8 +41,10 @@ class Family final : public families::QwenVlFamily {
   void declare_vision(const families::Module& visual, std::int64_t text_width);
   [[nodiscard]] Block declare_block(const families::Module& visual, std::int64_t index) const;
 
-  // Segment body; the tag is the index of the block.
+  // Segment bodies; the tag is the index of the block.
   Tensor block(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  Tensor block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const;
+  Tensor block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const;
 
   VisionConfig vision_;
   families::PatchEmbed patch_embed_{};

@@ -42,10 +42,9 @@ Family::Block Family::declare_block(const families::Module& visual, std::int64_t
   parts.mlp.gate_proj = mlp.linear("gate_proj", intermediate, width, true);
   parts.mlp.up_proj = mlp.linear("up_proj", intermediate, width, true);
   parts.mlp.down_proj = mlp.linear("down_proj", width, intermediate, true);
-  parts.segment =
-      visual.declare().segment("vision.blocks." + std::to_string(index), -1, GRAFT_COMPONENT_VISION,
-                               families::both(families::attention_cost(width, width, width),
-                                              families::swiglu_cost(width, intermediate)));
+  parts.segments = families::BlockSegments::declare(
+      visual.declare(), "vision.blocks." + std::to_string(index), GRAFT_COMPONENT_VISION,
+      families::vision_attention_cost(width), families::swiglu_cost(width, intermediate));
   const std::vector<std::int64_t>& full = vision_.full_attention_blocks;
   parts.full_attention = std::find(full.begin(), full.end(), index) != full.end();
   return parts;

@@ -68,7 +68,8 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
   const Tensor image_ends = Tensor::from(windows.grid.image_ends);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Tensor& ends = blocks_[i].full_attention ? image_ends : window_ends;
-    hidden = exec.segment<&Family::block>(blocks_[i].segment, i, {hidden, rotation.cos, rotation.sin, ends});
+    hidden = exec.segment<&Family::block>(blocks_[i].segments.whole, i,
+                                          {hidden, rotation.cos, rotation.sin, ends});
   }
   const Tensor normed = families::rms_norm(hidden, exec.param(merger_norm_), families::kVisionNormEps);
   return reorder(merger_(exec, normed), windows.unit_places, windows.is_identity);  // [P / m², text width]
@@ -76,12 +77,26 @@ Tensor Family::encode_images(const Exec& exec, const PixelsList& images) const {
 
 // in: hidden [P, D], cos, sin, block ends
 Tensor Family::block(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+  const families::BlockSegments& segments = blocks_[index].segments;
+  const Tensor hidden =
+      exec.segment<&Family::block_attention>(segments.attn, index, {in[0], in[1], in[2], in[3]});
+  return exec.segment<&Family::block_mlp>(segments.mlp, index, {hidden});
+}
+
+// in: hidden [P, D], cos, sin, block ends
+Tensor Family::block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const Block& parts = blocks_[index];
   const Tensor hidden = in[0];
   const Tensor normed = families::rms_norm(hidden, exec.param(parts.norm1), families::kVisionNormEps);
-  const Tensor residual = hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
-  return residual +
-         parts.mlp(exec, families::rms_norm(residual, exec.param(parts.norm2), families::kVisionNormEps));
+  return hidden + parts.attn(exec, normed, {in[1], in[2]}, in[3], vision_.n_heads);
+}
+
+// in: hidden [P, D]
+Tensor Family::block_mlp(const Exec& exec, std::uint64_t index, const TensorList& in) const {
+  const Block& parts = blocks_[index];
+  const Tensor hidden = in[0];
+  return hidden +
+         parts.mlp(exec, families::rms_norm(hidden, exec.param(parts.norm2), families::kVisionNormEps));
 }
 
 }  // namespace qwen2_5_vl

@@ -114,8 +114,9 @@ void describe_keys(RunConfig& c, Visitor& v) {
 
   v.section("checkpoint_policy", "Gradient checkpointing: memory for time", kTrain | kSft);
   v.key("name", c.checkpoint_policy.name,
-        {.description = "Checkpoint policy plugin: \"none\", \"full\", \"every_nth\", \"selective\", \"offload\", "
-                        "\"budget\", …"});
+        {.description =
+             "Checkpoint policy plugin: \"none\", \"full\", \"every_nth\", \"selective\", \"offload\", "
+             "\"budget\", …"});
   v.key("params", c.checkpoint_policy.params, {.description = "Parameters of the policy."});
   v.key("vision", c.checkpoint_policy.vision,
         {.description = "Policy of the vision tower's blocks, if they are to have one of their own and are "

@@ -3,6 +3,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -39,8 +40,8 @@ int open_nameless(const fs::path& directory) {
   std::string name = (directory / "graft-offload-XXXXXX").string();  // file systems without O_TMPFILE
   const int named = ::mkstemp(name.data());
   if (named < 0) {
-    throw support::UserError(cat("cannot make a file for offloaded activations in ", directory, ": ", reason(),
-                                 "; set TMPDIR to a directory with space for them"));
+    throw support::UserError(cat("cannot make a file for offloaded activations in ", directory, ": ",
+                                 reason(), "; set TMPDIR to a directory with space for them"));
   }
   ::unlink(name.c_str());
   return named;
@@ -163,6 +164,9 @@ struct Offloaded::Block {
 };
 
 at::Tensor Offloaded::load() const {
+  if (block_ == nullptr) {  // a tensor without values
+    return at::empty_strided(sizes_, strides_, at::TensorOptions(dtype_).device(at::kMeta));
+  }
   const std::lock_guard lock(block_->mutex);
   auto memory = block_->loaded.lock();
   at::Tensor bytes;
@@ -187,7 +191,7 @@ OffloadFile::~OffloadFile() {
 }
 
 bool OffloadFile::takes(const at::Tensor& tensor) {
-  return tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage() &&
+  return (tensor.is_cpu() || tensor.is_meta()) && tensor.layout() == at::kStrided && tensor.has_storage() &&
          tensor.numel() * static_cast<std::int64_t>(tensor.element_size()) >= kSmallestBytes;
 }
 
@@ -201,6 +205,7 @@ Offloaded OffloadFile::store(const at::Tensor& tensor) {
   out.strides_ = stored.strides().vec();
   out.offset_ = stored.storage_offset();
   out.dtype_ = stored.scalar_type();
+  if (tensor.is_meta()) return out;
   {
     const std::lock_guard lock(state_->mutex);
     const auto found = state_->known.find(memory);
@@ -220,8 +225,8 @@ Offloaded OffloadFile::store(const at::Tensor& tensor) {
   const std::lock_guard lock(state_->mutex);
   state_->sweep();
   state_->known.insert_or_assign(
-      memory, State::Known{c10::weak_intrusive_ptr<c10::StorageImpl>(share_memory(stored)),
-                           out.block_, tensor._version()});
+      memory, State::Known{c10::weak_intrusive_ptr<c10::StorageImpl>(share_memory(stored)), out.block_,
+                           tensor._version()});
   return out;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "memory/saved_tensors.h"
 
@@ -41,12 +42,12 @@ class OffloadFile : public std::enable_shared_from_this<OffloadFile> {
   OffloadFile(const OffloadFile&) = delete;
   OffloadFile& operator=(const OffloadFile&) = delete;
 
-  // True for dense tensors of the CPU of at least kSmallestBytes.
+  // True for dense tensors of the CPU of at least kSmallestBytes, and for "meta" tensors of that size, which have no values to write.
   [[nodiscard]] static bool takes(const at::Tensor& tensor);
   // Writes it. One that shares its memory, unchanged, with a tensor that is in the file already costs nothing.
   [[nodiscard]] Offloaded store(const at::Tensor& tensor);
 
-  [[nodiscard]] std::int64_t bytes() const;         // in the file now
+  [[nodiscard]] std::int64_t bytes() const;          // in the file now
   [[nodiscard]] std::int64_t bytes_written() const;  // since the beginning
 
  private:

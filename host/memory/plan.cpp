@@ -27,14 +27,13 @@ class Asked {
       if (!takes(segment)) continue;
       place[i] = static_cast<std::int32_t>(infos_.size());
       indices_.push_back(i);
-      infos_.push_back(
-          {.hdr = GRAFT_HDR(graft_segment_info),
-           .name = plugin::view(segment.name),
-           .parent = segment.parent < 0 ? -1 : place[static_cast<std::size_t>(segment.parent)],
-           .component = segment.component,
-           .activation_bytes = costs[i].activation_bytes,
-           .input_bytes = costs[i].input_bytes,
-           .forward_flops = costs[i].forward_flops});
+      infos_.push_back({.hdr = GRAFT_HDR(graft_segment_info),
+                        .name = plugin::view(segment.name),
+                        .parent = segment.parent < 0 ? -1 : place[static_cast<std::size_t>(segment.parent)],
+                        .component = segment.component,
+                        .activation_bytes = costs[i].activation_bytes,
+                        .input_bytes = costs[i].input_bytes,
+                        .forward_flops = costs[i].forward_flops});
     }
     for (const graft_segment_info& info : infos_) pointers_.push_back(&info);
   }

@@ -232,7 +232,8 @@ class RecomputeHook : public model::SegmentHook {
     if (auto* const second_run = dynamic_cast<Recomputation::SecondRun*>(around)) {
       return second_run->offloading(body, inputs);
     }
-    if (around != nullptr) return body(inputs);  // of a recomputed segment, which drops it, or of an offloaded one
+    if (around != nullptr)
+      return body(inputs);  // of a recomputed segment, which drops it, or of an offloaded one
     const SavedTensorScope scope(*offload_);
     const TouchedTensors touched;
     return body(inputs);

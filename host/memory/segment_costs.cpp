@@ -154,8 +154,7 @@ std::vector<SegmentCost> measured_costs(model::Model& model, const PassSize& siz
     for (std::size_t i = 0; i < out.size(); ++i) {
       const model::Segment& segment = model.segments()[i];
       if (is_vision(segment) != of_vision) continue;
-      out[i].activation_bytes =
-          static_cast<std::uint64_t>(extended(small, large, i, rows_of(segment, size)));
+      out[i].activation_bytes = static_cast<std::uint64_t>(extended(small, large, i, rows_of(segment, size)));
       out[i].input_bytes *= static_cast<std::uint64_t>(large.value_size[i]);
     }
   };

@@ -172,8 +172,8 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
 }
 
 // A pass over `n_prompts` typical prompts with `more_tokens` behind each: what checkpoint policies plan with.
-memory::PassSize pass_size(const config::RunConfig& config, const PromptSource& prompts, std::int64_t n_prompts,
-                           std::int64_t more_tokens) {
+memory::PassSize pass_size(const config::RunConfig& config, const PromptSource& prompts,
+                           std::int64_t n_prompts, std::int64_t more_tokens) {
   std::int64_t position = 0, skipped = 0;
   const model::Prompt prompt = prompts.draw(1, &position, &skipped).front().prompt;
   memory::PassSize size;

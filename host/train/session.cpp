@@ -112,7 +112,8 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   return session;
 }
 
-void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size) {
+void apply_checkpoint_policy(Session& session, const config::RunConfig& config,
+                             const memory::PassSize& size) {
   const config::CheckpointPolicyConfig& chosen = config.checkpoint_policy;
   std::optional<memory::PolicyChoice> vision;
   if (chosen.vision) vision.emplace(memory::PolicyChoice{*chosen.vision, chosen.vision_params});

@@ -24,8 +24,8 @@ static void destroy(graft_instance *instance) {
   free(instance);
 }
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments,
+                                uint64_t n, uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
   uint64_t blocks[GRAFT_COMPONENT_HEAD + 1] = {0};
   uint64_t i;
   (void)budget_bytes;
@@ -39,8 +39,8 @@ static graft_status policy_plan(graft_instance *instance, const graft_segment_in
   return GRAFT_OK;
 }
 
-#define SCHEMA                                                                                        \
-  "{\"type\": \"object\", \"properties\": {\"n\": {\"type\": \"integer\", \"default\": 2, "           \
+#define SCHEMA                                                                              \
+  "{\"type\": \"object\", \"properties\": {\"n\": {\"type\": \"integer\", \"default\": 2, " \
   "\"minimum\": 1, \"maximum\": 1000000, \"description\": \"one block of this many is recomputed\"}}}"
 
 POLICY_PLUGIN("every_nth", "recompute one block of each n", SCHEMA, create, destroy);

@@ -3,8 +3,8 @@
  * third of the arithmetic of full fine-tuning, half of LoRA's. Segments within a recomputed one are kept while it is recomputed. */
 #include "common/policy.h"
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments,
+                                uint64_t n, uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
   uint64_t i;
   (void)instance;
   (void)budget_bytes;
@@ -15,5 +15,5 @@ static graft_status policy_plan(graft_instance *instance, const graft_segment_in
   return GRAFT_OK;
 }
 
-POLICY_PLUGIN("full", "recompute every block in backward: least memory, one more forward pass", POLICY_NO_PARAMS,
-              policy_create_nothing, policy_destroy_nothing);
+POLICY_PLUGIN("full", "recompute every block in backward: least memory, one more forward pass",
+              POLICY_NO_PARAMS, policy_create_nothing, policy_destroy_nothing);

@@ -2,8 +2,8 @@
 /* none: keeps every activation. The fastest policy, and the one that needs the most memory. */
 #include "common/policy.h"
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments,
+                                uint64_t n, uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
   uint64_t i;
   (void)instance;
   (void)segments;

@@ -3,8 +3,8 @@
  * instead of arithmetic. On the CPU "away" is a file (host/memory/offload.h). */
 #include "common/policy.h"
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments,
+                                uint64_t n, uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
   uint64_t i;
   (void)instance;
   (void)budget_bytes;
@@ -15,5 +15,6 @@ static graft_status policy_plan(graft_instance *instance, const graft_segment_in
   return GRAFT_OK;
 }
 
-POLICY_PLUGIN("offload", "move the activations of every block away until backward: transfers instead of arithmetic",
+POLICY_PLUGIN("offload",
+              "move the activations of every block away until backward: transfers instead of arithmetic",
               POLICY_NO_PARAMS, policy_create_nothing, policy_destroy_nothing);

@@ -28,8 +28,8 @@ static void destroy(graft_instance *instance) {
   free(instance);
 }
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments,
+                                uint64_t n, uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
   uint64_t i;
   int found = 0;
   (void)budget_bytes;
@@ -40,13 +40,15 @@ static graft_status policy_plan(graft_instance *instance, const graft_segment_in
     found |= is_part;
   }
   if (n > 0 && !found) {
-    policy_warn(instance->host, "the checkpoint policy selective found no such part in this model and keeps everything");
+    policy_warn(instance->host,
+                "the checkpoint policy selective found no such part in this model and keeps everything");
   }
   return GRAFT_OK;
 }
 
-#define SCHEMA                                                                                            \
-  "{\"type\": \"object\", \"properties\": {\"part\": {\"type\": \"string\", \"enum\": [\"attention\", "   \
+#define SCHEMA                                                                                          \
+  "{\"type\": \"object\", \"properties\": {\"part\": {\"type\": \"string\", \"enum\": [\"attention\", " \
   "\"mlp\"], \"default\": \"mlp\", \"description\": \"what of each block is recomputed\"}}}"
 
-POLICY_PLUGIN("selective", "recompute only attention, or only the MLP, of every block", SCHEMA, create, destroy);
+POLICY_PLUGIN("selective", "recompute only attention, or only the MLP, of every block", SCHEMA, create,
+              destroy);

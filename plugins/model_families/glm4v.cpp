@@ -272,8 +272,7 @@ Tensor Glm4v::block(const Exec& exec, std::uint64_t index, const TensorList& in)
 Tensor Glm4v::block_attention(const Exec& exec, std::uint64_t index, const TensorList& in) const {
   const Block& parts = blocks_[index];
   const Tensor hidden = in[0];
-  return hidden +
-         parts.attn(exec, norm(exec, hidden, parts.norm1), {in[1], in[2]}, in[3], vision_.n_heads);
+  return hidden + parts.attn(exec, norm(exec, hidden, parts.norm1), {in[1], in[2]}, in[3], vision_.n_heads);
 }
 
 // in: hidden [P, D]

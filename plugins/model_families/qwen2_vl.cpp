@@ -85,7 +85,8 @@ void Qwen2Vl::open(const graft::FamilyFiles& files) {
 void Qwen2Vl::declare_vision(const families::Module& visual, std::int64_t text_width) {
   patch_embed_ = families::PatchEmbed::declare(visual, vision_, false);
   for (std::int64_t i = 0; i < vision_.depth; ++i) {
-    blocks_.push_back(families::VisionBlock::declare(visual, vision_, i, "fc1", "fc2"));
+    // quick GELU keeps its sigmoid as well.
+    blocks_.push_back(families::VisionBlock::declare(visual, vision_, i, "fc1", "fc2", /*n_saved=*/3));
   }
   const families::Module merger = visual.child("merger").as(GRAFT_COMPONENT_PROJECTOR);
   merger_norm_ = families::LayerNorm::declare(merger, "ln_q", vision_.hidden_size);

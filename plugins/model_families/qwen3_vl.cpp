@@ -158,7 +158,8 @@ void Qwen3Vl::declare_vision(const families::Module& visual, std::int64_t text_w
   patch_embed_ = families::PatchEmbed::declare(visual, vision_, true);
   pos_embed_ = visual.param("pos_embed.weight", {vision_.grid_side * vision_.grid_side, vision_.hidden_size});
   for (std::int64_t i = 0; i < vision_.depth; ++i) {
-    blocks_.push_back(families::VisionBlock::declare(visual, vision_, i, "linear_fc1", "linear_fc2"));
+    blocks_.push_back(
+        families::VisionBlock::declare(visual, vision_, i, "linear_fc1", "linear_fc2", /*n_saved=*/2));
   }
   const auto declare_merger = [&](const std::string& path, std::int64_t norm_width) {
     const families::Module module = visual.child(path).as(GRAFT_COMPONENT_PROJECTOR);

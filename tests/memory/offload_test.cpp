@@ -2,6 +2,7 @@
 #include "memory/offload.h"
 
 #include <ATen/ops/dropout.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
@@ -41,6 +42,17 @@ TEST(OffloadFile, GivesATensorBackAsItWas) {
   const at::Tensor column = x.narrow(1, 3, 2);  // of memory that it hardly covers: a copy of its own
   EXPECT_TRUE(at::equal(file->store(column).load(), column));
   EXPECT_EQ(file->bytes(), 0);
+}
+
+TEST(OffloadFile, TakesTensorsWithoutValues) {
+  const auto file = std::make_shared<OffloadFile>();
+  const at::Tensor x = at::empty({64, 32}, at::TensorOptions().device(at::kMeta)).t();
+  ASSERT_TRUE(OffloadFile::takes(x));
+  const at::Tensor back = file->store(x).load();
+  EXPECT_TRUE(back.is_meta());
+  EXPECT_EQ(back.sizes(), x.sizes());
+  EXPECT_EQ(back.strides(), x.strides());
+  EXPECT_EQ(file->bytes_written(), 0);
 }
 
 TEST(OffloadFile, WritesSharedMemoryOnce) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the checkpoint policies decide. Memory and arithmetic of a decision are counted here as plugins/checkpoint_policies/budget.c
+// What the checkpoint policies decide. Memory and arithmetic of a decision are counted here as plugins/checkpoint_policies/budget/search.h
 // describes them.
 #include <graft/checkpoint_policy.h>
 #include <gtest/gtest.h>
@@ -40,8 +40,8 @@ Decisions decide(const std::string& policy, const json& params, const std::vecto
   std::vector<graft_segment_info> infos;
   std::vector<const graft_segment_info*> pointers;
   for (const Segment& s : segments) {
-    infos.push_back({GRAFT_HDR(graft_segment_info), view(s.name), s.parent, s.component, s.activation,
-                     s.input, s.flops});
+    infos.push_back(
+        {GRAFT_HDR(graft_segment_info), view(s.name), s.parent, s.component, s.activation, s.input, s.flops});
   }
   for (const graft_segment_info& info : infos) pointers.push_back(&info);
   Decisions out(segments.size(), -1);
@@ -96,7 +96,7 @@ std::uint64_t gradients(const std::vector<Segment>& segments) {
     });
     if (is_leaf) largest = std::max(largest, segments[i].activation);
   }
-  return static_cast<std::uint64_t>(0.6 * static_cast<double>(largest));
+  return static_cast<std::uint64_t>(0.5 * static_cast<double>(largest));
 }
 
 // The peak of backward, and the arithmetic that is done twice.
@@ -185,8 +185,7 @@ TEST(CheckpointPolicies, BudgetIsExactForTwoHundredSegments) {
   support::KeyedRandom random(9, {support::hash_string("budget")});
   std::vector<Segment> segments;
   for (int i = 0; i < 200; ++i) {
-    segments.push_back(
-        {"s" + std::to_string(i), -1, 1 + random.below(1000), 0, 1 + random.below(1000000)});
+    segments.push_back({"s" + std::to_string(i), -1, 1 + random.below(1000), 0, 1 + random.below(1000000)});
   }
   const std::uint64_t most = total(segments, Decisions(200, kKeep)).extra;
   const std::uint64_t reserve = gradients(segments);

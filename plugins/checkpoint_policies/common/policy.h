@@ -31,44 +31,37 @@ graft_status policy_create_nothing(const graft_component *self, const graft_host
 void policy_destroy_nothing(graft_instance *instance);
 
 /* Ends a file: the component `policy_name`, whose plan is policy_plan(), made by create_slot and destroy_slot. */
-#define POLICY_PLUGIN(policy_name, policy_summary, policy_schema, create_slot, destroy_slot)                  \
-  static const graft_checkpoint_policy policy_table = {GRAFT_HDR(graft_checkpoint_policy), policy_plan};      \
-  static const void *policy_get_interface(const graft_component *self, graft_str id) {                        \
-    (void)self;                                                                                               \
-    return policy_interface(&policy_table, id);                                                               \
-  }                                                                                                           \
-  static const graft_component policy_component = {GRAFT_HDR(graft_component),                                \
-                                                   GRAFT_STR(GRAFT_KIND_CHECKPOINT_POLICY),                   \
-                                                   GRAFT_STR(policy_name),                                    \
-                                                   GRAFT_STR("1.0.0"),                                        \
-                                                   GRAFT_STR(policy_summary),                                 \
-                                                   GRAFT_STR(policy_schema),                                  \
-                                                   GRAFT_THREAD_PER_INSTANCE,                                 \
-                                                   0,                                                         \
-                                                   create_slot,                                               \
-                                                   destroy_slot,                                              \
-                                                   policy_get_interface};                                     \
-  static const graft_component *const policy_components[] = {&policy_component};                              \
-  static const graft_library policy_library = {GRAFT_HDR(graft_library), policy_components, 1};               \
-  static graft_status policy_init(const graft_host *host, const graft_library **out, graft_error *error) {    \
-    (void)host;                                                                                               \
-    (void)error;                                                                                              \
-    *out = &policy_library;                                                                                   \
-    return GRAFT_OK;                                                                                          \
-  }                                                                                                           \
-  const graft_manifest *graft_plugin_manifest_v1(void) {                                                      \
-    static const graft_manifest manifest = {GRAFT_MAGIC,                                                      \
-                                            GRAFT_HDR(graft_manifest),                                        \
-                                            GRAFT_ABI_MAJOR,                                                  \
-                                            GRAFT_ABI_MINOR,                                                  \
-                                            0,                                                                \
-                                            GRAFT_TIER_PORTABLE,                                              \
-                                            GRAFT_STR(policy_name),                                           \
-                                            GRAFT_STR("1.0.0"),                                               \
-                                            {NULL, 0},                                                        \
-                                            policy_init};                                                     \
-    return &manifest;                                                                                         \
-  }                                                                                                           \
+#define POLICY_PLUGIN(policy_name, policy_summary, policy_schema, create_slot, destroy_slot)               \
+  static const graft_checkpoint_policy policy_table = {GRAFT_HDR(graft_checkpoint_policy), policy_plan};   \
+  static const void *policy_get_interface(const graft_component *self, graft_str id) {                     \
+    (void)self;                                                                                            \
+    return policy_interface(&policy_table, id);                                                            \
+  }                                                                                                        \
+  static const graft_component policy_component = {GRAFT_HDR(graft_component),                             \
+                                                   GRAFT_STR(GRAFT_KIND_CHECKPOINT_POLICY),                \
+                                                   GRAFT_STR(policy_name),                                 \
+                                                   GRAFT_STR("1.0.0"),                                     \
+                                                   GRAFT_STR(policy_summary),                              \
+                                                   GRAFT_STR(policy_schema),                               \
+                                                   GRAFT_THREAD_PER_INSTANCE,                              \
+                                                   0,                                                      \
+                                                   create_slot,                                            \
+                                                   destroy_slot,                                           \
+                                                   policy_get_interface};                                  \
+  static const graft_component *const policy_components[] = {&policy_component};                           \
+  static const graft_library policy_library = {GRAFT_HDR(graft_library), policy_components, 1};            \
+  static graft_status policy_init(const graft_host *host, const graft_library **out, graft_error *error) { \
+    (void)host;                                                                                            \
+    (void)error;                                                                                           \
+    *out = &policy_library;                                                                                \
+    return GRAFT_OK;                                                                                       \
+  }                                                                                                        \
+  const graft_manifest *graft_plugin_manifest_v1(void) {                                                   \
+    static const graft_manifest manifest = {                                                               \
+        GRAFT_MAGIC,         GRAFT_HDR(graft_manifest), GRAFT_ABI_MAJOR,    GRAFT_ABI_MINOR, 0,            \
+        GRAFT_TIER_PORTABLE, GRAFT_STR(policy_name),    GRAFT_STR("1.0.0"), {NULL, 0},       policy_init}; \
+    return &manifest;                                                                                      \
+  }                                                                                                        \
   typedef int policy_needs_a_semicolon
 
 #endif

@@ -66,7 +66,7 @@ DecoderFamily::Layer DecoderFamily::declare_layer(const Module& model, std::int6
   }
   parts.post_attention_norm = layer.norm("post_attention_layernorm", width);
   parts.mlp = declare_mlp(mlp);
-  Cost attn_cost = attention_cost(width, q_width, kv_width);
+  Cost attn_cost = attention_cost(width, q_width, kv_width, text_.has_qk_norm);
   Cost mlp_part = swiglu_cost(width, text_.intermediate_size);
   if (text_.has_output_norms) {
     parts.attn_output_norm = layer.norm("post_self_attn_layernorm", width);

@@ -45,25 +45,27 @@ graft::Tensor LayerNorm::operator()(const graft::Exec& exec, const graft::Tensor
   return layer_norm(x, exec.param(weight), exec.param(bias), eps);
 }
 
-Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_width) {
-  return {elements(2 * width + (q_width + 2 * kv_width) + (q_width + kv_width) + 2 * q_width),
-          elements(width), elements(2 * (2 * width * q_width + 2 * width * kv_width))};
+Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_width, bool has_qk_norm) {
+  const std::int64_t before_norms = has_qk_norm ? q_width + kv_width : 0;
+  return {elements(2 * width + 2 * q_width + 2 * kv_width + before_norms), elements(width),
+          elements(2 * (2 * width * q_width + 2 * width * kv_width))};
 }
 
 Cost vision_attention_cost(std::int64_t width) {
-  return attention_cost(width, width, width);
+  return {elements(8 * width), elements(width), elements(2 * 4 * width * width)};
 }
 
 Cost swiglu_cost(std::int64_t width, std::int64_t intermediate) {
-  return {elements(3 * width + 4 * intermediate), elements(width), elements(2 * 3 * width * intermediate)};
+  return {elements(2 * width + 4 * intermediate), elements(width), elements(2 * 3 * width * intermediate)};
 }
 
-Cost mlp_cost(std::int64_t width, std::int64_t intermediate) {
-  return {elements(3 * width + 2 * intermediate), elements(width), elements(2 * 2 * width * intermediate)};
+Cost mlp_cost(std::int64_t width, std::int64_t intermediate, std::int64_t n_saved) {
+  return {elements(2 * width + n_saved * intermediate), elements(width),
+          elements(2 * 2 * width * intermediate)};
 }
 
 Cost norm_cost(std::int64_t width) {
-  return {elements(2 * width), elements(width), 0};
+  return {elements(width), elements(width), 0};
 }
 
 Cost both(const Cost& a, const Cost& b) {

@@ -49,17 +49,21 @@ struct LayerNorm {
   [[nodiscard]] graft::Tensor operator()(const graft::Exec& exec, const graft::Tensor& x, double eps) const;
 };
 
-// ---- costs of segments: elements that autograd keeps for one token, and multiply-adds · 2 of the projections ----
+// ---- costs of segments: elements that autograd keeps for one token under LoRA on every layer, and multiply-adds · 2 of the
+// projections. What is narrow aside: statistics of norms, log-sum-exps, a LoRA's own activations (tests/memory/policies_test.cpp
+// measures it) ----
 
-// Input, float32 normalisation, q, k, v, their rotated copies, attention output.
-[[nodiscard]] Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_width);
-// The same of a vision encoder with one projection for all three.
+// Input, its normalisation, q and k (rotated), v, attention output; q and k before their norms, where they have norms.
+[[nodiscard]] Cost attention_cost(std::int64_t width, std::int64_t q_width, std::int64_t kv_width,
+                                  bool has_qk_norm);
+// The same of a vision encoder with one projection for all three, whose result stays as a whole for v.
 [[nodiscard]] Cost vision_attention_cost(std::int64_t width);
-// Input, float32 normalisation, gate, up, activation, product.
+// Input, its normalisation, gate, up, activation, product.
 [[nodiscard]] Cost swiglu_cost(std::int64_t width, std::int64_t intermediate);
-// Input, float32 normalisation, hidden layer, activation.
-[[nodiscard]] Cost mlp_cost(std::int64_t width, std::int64_t intermediate);
-// A norm over what a part gives: input, float32 normalisation.
+// Input, its normalisation, and `n_saved` tensors of the hidden layer: that before the activation and that behind it, and what the
+// activation keeps in between.
+[[nodiscard]] Cost mlp_cost(std::int64_t width, std::int64_t intermediate, std::int64_t n_saved = 2);
+// A norm over what a part gives: its input.
 [[nodiscard]] Cost norm_cost(std::int64_t width);
 [[nodiscard]] Cost both(const Cost& a, const Cost& b);
 

@@ -89,7 +89,7 @@ Tensor VisionAttention::operator()(const Exec& exec, const Tensor& x, const Rota
 }
 
 VisionBlock VisionBlock::declare(const Module& visual, const VisionConfig& vision, std::int64_t index,
-                                 const char* fc1_name, const char* fc2_name) {
+                                 const char* fc1_name, const char* fc2_name, std::int64_t n_saved) {
   const std::string name = "blocks." + std::to_string(index);
   const Module block = visual.child(name), mlp = block.child("mlp");
   const std::int64_t width = vision.hidden_size, intermediate = vision.intermediate_size;
@@ -101,7 +101,7 @@ VisionBlock VisionBlock::declare(const Module& visual, const VisionConfig& visio
   parts.fc2 = mlp.linear(fc2_name, width, intermediate, true);
   parts.segments =
       BlockSegments::declare(visual.declare(), "vision." + name, GRAFT_COMPONENT_VISION,
-                             vision_attention_cost(width), mlp_cost(width, intermediate));
+                             vision_attention_cost(width), mlp_cost(width, intermediate, n_saved));
   return parts;
 }
 

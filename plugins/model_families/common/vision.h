@@ -71,8 +71,10 @@ struct VisionBlock {
   LayerNorm norm1, norm2;
   VisionAttention attn;
   std::uint32_t fc1, fc2;
+  // `n_saved`: tensors of the hidden layer that autograd keeps, see mlp_cost().
   [[nodiscard]] static VisionBlock declare(const Module& visual, const VisionConfig& vision,
-                                           std::int64_t index, const char* fc1_name, const char* fc2_name);
+                                           std::int64_t index, const char* fc1_name, const char* fc2_name,
+                                           std::int64_t n_saved);
   // in: hidden [P, D], cos, sin, block ends
   [[nodiscard]] graft::Tensor attention(const graft::Exec& exec, const graft::TensorList& in,
                                         std::int64_t heads) const;

@@ -108,7 +108,8 @@ Block Block::declare(const Module& layer, const VisionConfig& vision, std::int64
   parts.fc2 = mlp.linear("fc2", width, intermediate, true);
   parts.segments = families::BlockSegments::declare(
       layer.declare(), "vision.blocks." + std::to_string(index), GRAFT_COMPONENT_VISION,
-      families::vision_attention_cost(width), families::mlp_cost(width, intermediate));
+      families::attention_cost(width, width, width, vision.has_qk_norm),
+      families::mlp_cost(width, intermediate));
   return parts;
 }
 

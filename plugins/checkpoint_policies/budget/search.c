@@ -1,32 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* budget: the cheapest set of segments to recompute such that the activations fit into a limit.
- *
- * Each tree of segments (a block with its parts) has a few ways to run; a way has the bytes that stay between forward and backward,
- * the bytes that its backward needs on top for a while, and the arithmetic that is done twice. One way for each tree is chosen, trees
- * in the order of the forward pass, with dynamic programming over what can be best: of two choices for the first i trees, one that
- * needs no less memory and no less arithmetic than the other is dropped (Nemhauser and Ullmann 1969, "Discrete dynamic programming
- * and capital allocation"). The result is exact while no list grows above MOST_STATES, which 200 segments do not reach in
- * practice; above that, states of nearly equal memory are thinned out.
- *
- * While backward is at tree i, those behind it are gone: it needs what the first i keep, and what tree i needs on top. So blocks
- * recomputed early in the forward pass cost nothing at the peak, which the search finds by itself. */
-#include <stdio.h>
+#include "search.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/policy.h"
-
-/* What backward holds beside the activations while it is within a part of a block: the gradients of its widest tensors. Measured
- * on decoders with SwiGLU, where three gradients of the width of the four saved ones are alive. */
-#define GRADIENT_SHARE 0.6
+/* What backward holds beside the activations while it is within a part of a block: gradients of its widest tensors. Measured on a
+ * decoder with SwiGLU under LoRA: two gradients of the width of the four saved ones, 0.46 of what the part keeps. */
+#define GRADIENT_SHARE 0.5
 #define MOST_STATES 65536u
 #define MOST_WAYS 32u
-
-struct graft_instance_ {
-  const graft_host *host;
-  double fraction;
-  uint64_t bytes; /* 0: the fraction counts */
-};
 
 /* ---- memory that is freed as a whole ----------------------------------------------------------------------------- */
 
@@ -101,7 +83,8 @@ static void keep_best(ways *list) {
   for (i = 0; i < list->n; ++i) {
     int is_beaten = 0;
     for (j = 0; j < n && !is_beaten; ++j) {
-      is_beaten = list->items[j].extra <= list->items[i].extra && list->items[j].flops <= list->items[i].flops;
+      is_beaten =
+          list->items[j].extra <= list->items[i].extra && list->items[j].flops <= list->items[i].flops;
     }
     if (!is_beaten) list->items[n++] = list->items[i];
   }
@@ -228,8 +211,8 @@ static int extend(const states *before, size_t place, const way *with, uint32_t 
 
 /* Lists are in ascending order of memory, hence in descending order of arithmetic; so is what this makes of the list `old` and of
  * every state before extended by `with`. */
-static size_t merge(const state *old, size_t n_old, const states *before, const way *with, uint32_t with_place,
-                    uint64_t limit, uint64_t rest, state *out) {
+static size_t merge(const state *old, size_t n_old, const states *before, const way *with,
+                    uint32_t with_place, uint64_t limit, uint64_t rest, state *out) {
   size_t i = 0, place = 0, n = 0;
   state next;
   int has_next = extend(before, 0, with, with_place, limit, rest, &next);
@@ -247,7 +230,8 @@ static size_t merge(const state *old, size_t n_old, const states *before, const 
 }
 
 /* The states after one more tree with these ways, of which `rest` bytes at least follow. 0 without memory. */
-static int add_tree(search *s, const states *before, const ways *list, uint64_t limit, uint64_t rest, states *out) {
+static int add_tree(search *s, const states *before, const ways *list, uint64_t limit, uint64_t rest,
+                    states *out) {
   const size_t most = MOST_STATES + before->n;
   state *old = malloc(2 * most * sizeof(state)), *made;
   size_t n = 0;
@@ -291,7 +275,8 @@ static uint64_t least_peak(const ways *list) {
   uint64_t least = UINT64_MAX;
   size_t i;
   for (i = 0; i < list->n; ++i) {
-    if (list->items[i].stored + list->items[i].extra < least) least = list->items[i].stored + list->items[i].extra;
+    if (list->items[i].stored + list->items[i].extra < least)
+      least = list->items[i].stored + list->items[i].extra;
   }
   return least;
 }
@@ -333,17 +318,8 @@ static void decide_least(const search *s, const uint64_t *roots, uint64_t n_root
   for (i = 0; i < n_roots; ++i) decide(s, roots[i], &of_segment[roots[i]].items[0], decisions);
 }
 
-static void warn_too_small(const graft_instance *self, uint64_t limit, uint64_t least) {
-  char text[256];
-  snprintf(text, sizeof(text),
-           "checkpoint policy budget: the activations need at least %.1f MiB with every block recomputed, the limit is "
-           "%.1f MiB; every block is recomputed",
-           (double)least / 1048576.0, (double)limit / 1048576.0);
-  policy_warn(self->host, text);
-}
-
 /* 0 without memory. */
-static int run_search(const graft_instance *self, search *s, uint64_t budget_bytes, int32_t *decisions) {
+static int run_search(search *s, budget_limit *limits, int32_t *decisions) {
   ways *of_segment = take(&s->memory, s->n * sizeof(ways));
   uint64_t *roots = take(&s->memory, s->n * sizeof(uint64_t));
   uint64_t *rest = take(&s->memory, (s->n + 1) * sizeof(uint64_t));
@@ -365,16 +341,20 @@ static int run_search(const graft_instance *self, search *s, uint64_t budget_byt
     peak = larger(peak, least_peak(list));
     total += s->segments[roots[i - 1]]->activation_bytes;
   }
-  limit = self->bytes > 0 ? self->bytes : (uint64_t)(self->fraction * (double)(total + gradients));
-  if (budget_bytes > 0 && budget_bytes < limit) limit = budget_bytes;
+  limit = limits->bytes > 0 ? limits->bytes : (uint64_t)(limits->fraction * (double)(total + gradients));
+  if (limits->most > 0 && limits->most < limit) limit = limits->most;
+  limits->bytes = limit;
+  limits->least = larger(rest[0], peak) + gradients;
+  limits->fits = 1;
 
   memset(start, 0, sizeof(*start));
   after[0].items = start;
   after[0].n = 1;
   for (i = 0; i < n_roots; ++i) {
-    if (!add_tree(s, &after[i], &of_segment[roots[i]], less(limit, gradients), rest[i + 1], &after[i + 1])) return 0;
+    if (!add_tree(s, &after[i], &of_segment[roots[i]], less(limit, gradients), rest[i + 1], &after[i + 1]))
+      return 0;
     if (after[i + 1].n == 0) {
-      warn_too_small(self, limit, larger(rest[0], peak) + gradients);
+      limits->fits = 0;
       decide_least(s, roots, n_roots, of_segment, decisions);
       return 1;
     }
@@ -388,67 +368,15 @@ static int run_search(const graft_instance *self, search *s, uint64_t budget_byt
   return 1;
 }
 
-static graft_status policy_plan(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
-                                uint64_t budget_bytes, int32_t *decisions, graft_error *error) {
+int budget_search(const graft_segment_info *const *segments, uint64_t n, budget_limit *limits,
+                  int32_t *decisions) {
   search s = {NULL, 0, NULL, NULL};
   int is_done;
-  if (n == 0) return GRAFT_OK;
+  limits->fits = 1;
+  if (n == 0) return 1;
   s.segments = segments;
   s.n = n;
-  is_done = run_search(instance, &s, budget_bytes, decisions);
+  is_done = run_search(&s, limits, decisions);
   free_all(s.memory);
-  return is_done ? GRAFT_OK : policy_fail(error, GRAFT_E_OUT_OF_MEMORY, "no memory for the search");
+  return is_done;
 }
-
-/* ---- parameters -------------------------------------------------------------------------------------------------- */
-
-/* "8GiB", "512MiB", "1000000000"; 0 if it is none of these. */
-static uint64_t bytes_of(const char *text) {
-  static const struct {
-    const char *unit;
-    double factor;
-  } units[] = {{"", 1.0},           {"B", 1.0},   {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0},
-               {"TiB", 1099511627776.0}, {"KB", 1e3}, {"MB", 1e6},     {"GB", 1e9},         {"TB", 1e12}};
-  char *end = NULL;
-  const double number = strtod(text, &end);
-  size_t i;
-  if (end == text || !(number > 0.0)) return 0;
-  while (*end == ' ') ++end;
-  for (i = 0; i < sizeof(units) / sizeof(units[0]); ++i) {
-    if (strcmp(end, units[i].unit) == 0 && number * units[i].factor < 1.8e19) return (uint64_t)(number * units[i].factor);
-  }
-  return 0;
-}
-
-static graft_status create(const graft_component *self, const graft_host *host, graft_str params_json,
-                           graft_instance **out, graft_error *error) {
-  char text[64];
-  uint64_t bytes;
-  graft_instance *made;
-  (void)self;
-  policy_string(params_json, "memory", text, sizeof(text));
-  bytes = bytes_of(text);
-  if (text[0] != '\0' && bytes == 0) {
-    return policy_fail(error, GRAFT_E_INVALID_ARGUMENT, "memory is no amount of bytes, expected one such as \"8GiB\" or \"512MiB\"");
-  }
-  made = malloc(sizeof(*made));
-  if (made == NULL) return policy_fail(error, GRAFT_E_OUT_OF_MEMORY, "out of memory");
-  made->host = host;
-  made->fraction = policy_number(params_json, "fraction", 0.5);
-  made->bytes = bytes;
-  *out = made;
-  return GRAFT_OK;
-}
-
-static void destroy(graft_instance *instance) {
-  free(instance);
-}
-
-#define SCHEMA                                                                                                        \
-  "{\"type\": \"object\", \"properties\": {"                                                                          \
-  "\"fraction\": {\"type\": \"number\", \"default\": 0.5, \"exclusiveMinimum\": 0, \"maximum\": 1, "                  \
-  "\"description\": \"limit of the activations' memory, as a share of what they take under the policy none\"}, "     \
-  "\"memory\": {\"type\": \"string\", \"default\": \"\", "                                                           \
-  "\"description\": \"the limit itself, such as 8GiB, instead of a share\"}}}"
-
-POLICY_PLUGIN("budget", "the cheapest recomputation that fits into a given memory", SCHEMA, create, destroy);

@@ -96,7 +96,7 @@ std::uint64_t gradients(const std::vector<Segment>& segments) {
     });
     if (is_leaf) largest = std::max(largest, segments[i].activation);
   }
-  return static_cast<std::uint64_t>(0.5 * static_cast<double>(largest));
+  return static_cast<std::uint64_t>(0.55 * static_cast<double>(largest));
 }
 
 // The peak of backward, and the arithmetic that is done twice.

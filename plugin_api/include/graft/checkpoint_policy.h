@@ -18,7 +18,8 @@ extern "C" {
 #define GRAFT_COMPONENT_PROJECTOR 3 /* from vision features to the decoder's width */
 #define GRAFT_COMPONENT_HEAD 4      /* output projection */
 
-/* A piece of the forward pass. Segments nest: a parent is declared before its children. */
+/* A piece of the forward pass. Segments nest: a parent is declared before its children. Blocks that have attention and a
+ * feed-forward part as segments of their own end their names in ".attn" and ".mlp". */
 typedef struct graft_segment_info {
   graft_hdr hdr;
   graft_str name;            /* such as "language.layers.3" or "language.layers.3.attn" */
@@ -31,11 +32,13 @@ typedef struct graft_segment_info {
 
 #define GRAFT_SEGMENT_KEEP 0      /* keep all activations */
 #define GRAFT_SEGMENT_RECOMPUTE 1 /* keep the inputs, run the segment again in backward */
-#define GRAFT_SEGMENT_OFFLOAD 2   /* keep the activations in host memory */
+#define GRAFT_SEGMENT_OFFLOAD \
+  2 /* move the activations out of the device's memory until backward: of a GPU to the host's, of the CPU to a file */
 
 typedef struct graft_checkpoint_policy {
   graft_hdr hdr;
-  /* [control] Writes decisions[i], GRAFT_SEGMENT_*, for each of the n segments. budget_bytes is the memory that activations
+  /* [control] Writes decisions[i], GRAFT_SEGMENT_*, for each of the n segments: those that keep anything and that this policy is
+   * to decide about (one component has perhaps another). budget_bytes is the memory that activations
    * may take, 0 if the user set no limit. A decision within a recomputed segment applies during its recomputation. */
   graft_status (*plan)(graft_instance *instance, const graft_segment_info *const *segments, uint64_t n,
                        uint64_t budget_bytes, int32_t *decisions, graft_error *error);

@@ -157,7 +157,7 @@ TEST(CheckpointPolicies, OffloadTakesEveryBlock) {
 TEST(CheckpointPolicies, BudgetIsTheCheapestOfAllDecisionsThatFit) {
   support::KeyedRandom random(3, {support::hash_string("budget")});
   int compared = 0;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 120; ++round) {
     std::vector<Segment> segments;
     const auto n = static_cast<std::size_t>(random.between(2, 9));
     for (std::size_t i = 0; i < n; ++i) {
@@ -219,7 +219,7 @@ TEST(CheckpointPolicies, BudgetTakesAShareOrAnAmount) {
   for (const double fraction : {0.9, 0.7, 0.5, 0.3}) {
     const Cost cost = total(segments, decide("budget", {{"fraction", fraction}}, segments));
     EXPECT_LE(static_cast<double>(cost.extra), fraction * static_cast<double>(most) + 1);
-    EXPECT_GE(static_cast<double>(cost.extra), 0.95 * fraction * static_cast<double>(most));
+    EXPECT_GE(static_cast<double>(cost.extra), 0.9 * fraction * static_cast<double>(most));
     EXPECT_GT(cost.flops, flops);
     flops = cost.flops;
   }
@@ -233,7 +233,8 @@ TEST(CheckpointPolicies, BudgetRecomputesEverythingWhereNothingFits) {
   const std::vector<Segment> segments = decoder(3);
   const Decisions found = decide("budget", {{"memory", "1"}}, segments);
   for (std::size_t i = 0; i < segments.size(); ++i) {
-    if (segments[i].parent < 0) EXPECT_EQ(found[i], kRecompute);
+    if (segments[i].parent >= 0) continue;
+    EXPECT_EQ(found[i], kRecompute);
   }
 }
 

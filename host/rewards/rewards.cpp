@@ -67,36 +67,49 @@ BatchView make_view(std::span<const Item> items, std::uint64_t step) {
   return view;
 }
 
-struct ReasonTarget {
-  std::vector<std::string>* reasons;
-};
-
-void set_reason(void* context, std::uint64_t item, graft_str reason) {
-  auto& reasons = *static_cast<ReasonTarget*>(context)->reasons;
-  if (item < reasons.size()) reasons[item] = plugin::view(reason);
-}
-
 // What one reward says of a batch, before it is checked.
 struct RawScores {
   std::vector<double> values;  // [item, score]
   std::vector<std::int32_t> statuses;
   std::vector<std::string> reasons;
+  std::vector<std::optional<Observation>> observations;
   std::string failure;  // of the whole call; empty if it succeeded
 };
 
-RawScores call_reward(const Reward& reward, const BatchView& view) {
+void set_reason(void* context, std::uint64_t item, graft_str reason) {
+  auto& reasons = static_cast<RawScores*>(context)->reasons;
+  if (item < reasons.size()) reasons[item] = plugin::view(reason);
+}
+
+void observe_item(void* context, std::uint64_t item, const graft_observation* observation) {
+  auto& observations = static_cast<RawScores*>(context)->observations;
+  if (item >= observations.size() || observation == nullptr) return;
+  Observation seen;
+  seen.answer = plugin::view(observation->answer);
+  seen.key = plugin::view(observation->key);
+  for (std::uint64_t i = 0; observation->boxes != nullptr && i < observation->n_boxes; ++i) {
+    const double* box = observation->boxes + 4 * i;
+    seen.boxes.push_back({box[0], box[1], box[2], box[3]});
+  }
+  seen.parts = observation->parts;
+  seen.box_notations = observation->box_notations;
+  observations[item] = std::move(seen);
+}
+
+RawScores call_reward(const Reward& reward, const BatchView& view, bool observe) {
   const std::size_t n = view.items.size();
   RawScores raw{std::vector<double>(n * reward.desc->n_scores, 0.0),
                 std::vector<std::int32_t>(n, GRAFT_SCORE_OK),
                 std::vector<std::string>(n),
+                std::vector<std::optional<Observation>>(observe ? n : 0),
                 {}};
-  ReasonTarget target{&raw.reasons};
   graft_reward_result result{};
   result.hdr = GRAFT_HDR(graft_reward_result);
   result.scores = raw.values.data();
   result.statuses = raw.statuses.data();
-  result.context = &target;
+  result.context = &raw;
   result.set_reason = set_reason;
+  result.observe = observe ? observe_item : nullptr;
   try {
     plugin::call(cat("reward \"", reward.name, "\""), [&](graft_error* error) {
       return reward.table->score(reward.instance->raw(), &view.batch, &result, error);
@@ -219,22 +232,28 @@ std::vector<Contract> RewardSet::contracts() const {
     Contract contract;
     if (const graft_output_contract* from = reward.desc->contract; from != nullptr) {
       contract = {std::string(plugin::view(from->format)), std::string(plugin::view(from->example)),
-                  from->coordinate_space};
+                  from->coordinate_space, from->parts, from->box_notations};
     }
     contracts.push_back(std::move(contract));
   }
   return contracts;
 }
 
-Scores RewardSet::score(std::span<const Item> items, std::uint64_t step) const {
+Scores RewardSet::score(std::span<const Item> items, std::uint64_t step, bool observe) const {
   Scores scores;
   scores.values.assign(items.size(), std::vector<double>(state_->components.size()));
   scores.statuses.assign(items.size(), std::vector<Status>(state_->rewards.size(), Status::kOk));
   scores.reasons.assign(items.size(), std::vector<std::string>(state_->rewards.size()));
+  if (observe) {
+    scores.observations.assign(items.size(), std::vector<std::optional<Observation>>(state_->rewards.size()));
+  }
   if (items.empty()) return scores;
   const BatchView view = make_view(items, step);
   for (std::size_t r = 0; r < state_->rewards.size(); ++r) {
-    store(state_->rewards[r], call_reward(state_->rewards[r], view), scores, r);
+    RawScores raw = call_reward(state_->rewards[r], view, observe);
+    for (std::size_t i = 0; i < raw.observations.size(); ++i)
+      scores.observations[i][r] = std::move(raw.observations[i]);
+    store(state_->rewards[r], std::move(raw), scores, r);
   }
   return scores;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,10 +36,20 @@ enum class Status : std::int32_t {
   kTimeout = 4
 };  // GRAFT_SCORE_*
 
+// What a reward found in one completion, for diagnosis (graft_observation).
+struct Observation {
+  std::string answer, key;
+  std::vector<std::array<double, 4>> boxes;  // numbers as written
+  std::uint32_t parts = 0;                   // GRAFT_PART_*
+  std::uint32_t box_notations = 0;           // GRAFT_BOX_*
+};
+
 struct Scores {
   std::vector<std::vector<double>> values;        // [item][component]; NaN where there is no score
   std::vector<std::vector<Status>> statuses;      // [item][reward]
   std::vector<std::vector<std::string>> reasons;  // [item][reward]
+  // [item][reward] where observations were asked for and the reward makes them; else empty.
+  std::vector<std::vector<std::optional<Observation>>> observations;
 };
 
 struct RewardSpec {
@@ -49,6 +61,7 @@ struct RewardSpec {
 struct Contract {
   std::string format, example;
   std::int32_t coordinate_space = 0;
+  std::uint32_t parts = 0, box_notations = 0;  // GRAFT_PART_*, GRAFT_BOX_*
 };
 
 // The rewards of a run. A failing or misbehaving plugin (error status, NaN, out of range) makes the items' scores NaN and is
@@ -64,7 +77,8 @@ class RewardSet {
   // Smallest and largest weighted sum of all components, from the ranges that the rewards declare; may be infinite.
   [[nodiscard]] std::pair<double, double> range() const;
   [[nodiscard]] std::vector<Contract> contracts() const;  // one per reward
-  [[nodiscard]] Scores score(std::span<const Item> items, std::uint64_t step) const;
+  // `observe`: also collect what each reward found in each completion.
+  [[nodiscard]] Scores score(std::span<const Item> items, std::uint64_t step, bool observe = false) const;
 
  private:
   struct State;

@@ -17,6 +17,25 @@ extern "C" {
 #define GRAFT_REWARD_BLOCKING_IO 2u     /* a call may wait for a network or disk */
 #define GRAFT_REWARD_RANDOM 4u          /* equal input need not give equal scores */
 
+/* Parts of a completion: what a contract asks for, and what an observation found. */
+#define GRAFT_PART_THINK 1u         /* <think>…</think> */
+#define GRAFT_PART_ANSWER 2u        /* <answer>…</answer> */
+#define GRAFT_PART_BOX 4u           /* at least one box, in any notation */
+#define GRAFT_PART_JSON 8u          /* a JSON array or object */
+#define GRAFT_PART_FENCE 16u        /* a ``` fence */
+#define GRAFT_PART_TEXT_OUTSIDE 32u /* text other than white space outside of the two tags */
+#define GRAFT_PART_SEVERAL 64u      /* more than one <answer> */
+#define GRAFT_PART_UNCLOSED 128u    /* <think> or <answer> that is not closed */
+#define GRAFT_PART_FULL_WIDTH 256u  /* Chinese punctuation in a box: （ ） ， ［ ］ ： “ ” */
+#define GRAFT_PART_FRACTIONS 512u   /* a coordinate with a decimal point */
+#define GRAFT_PART_INSIDE_OUT 1024u /* a box with x2 <= x1 or y2 <= y1 */
+
+/* Notations of boxes: which ones a contract accepts, and which ones an observation found. */
+#define GRAFT_BOX_LIST 1u    /* [x1, y1, x2, y2], bare or as a value in JSON */
+#define GRAFT_BOX_CORNERS 2u /* (x1,y1),(x2,y2) */
+#define GRAFT_BOX_TOKENS 4u  /* <|box_start|>(x1,y1),(x2,y2)<|box_end|>, as Qwen2-VL writes */
+#define GRAFT_BOX_TAG 8u     /* <box>[[x1, y1, x2, y2]]</box>, as InternVL writes */
+
 /* The form of completion that this reward can score: compared with what the prompt asks for and what the model family
  * writes, before training. */
 typedef struct graft_output_contract {
@@ -24,6 +43,8 @@ typedef struct graft_output_contract {
   graft_str format; /* one sentence for people, such as "<think>…</think><answer>[x1, y1, x2, y2]</answer>" */
   graft_str example;        /* a completion that gets the full score for some solution */
   int32_t coordinate_space; /* GRAFT_SPACE_* of the boxes it reads */
+  uint32_t parts;           /* GRAFT_PART_* without which a completion cannot get the full score */
+  uint32_t box_notations;   /* GRAFT_BOX_* that it reads; 0 if it reads no boxes */
   uint32_t reserved;
 } graft_output_contract;
 
@@ -83,6 +104,17 @@ typedef struct graft_reward_batch {
 #define GRAFT_SCORE_ERROR 3   /* could not be scored; like no opinion, but counted and reported */
 #define GRAFT_SCORE_TIMEOUT 4 /* likewise */
 
+/* What a reward found in one completion, for diagnosis: whether or not it can score it. */
+typedef struct graft_observation {
+  graft_hdr hdr;
+  graft_str answer;    /* what it takes for the answer; empty if there is none */
+  graft_str key;       /* the JSON key of the first box, such as "bbox_2d"; empty if it has none */
+  const double *boxes; /* [n_boxes, 4]: the boxes in order, numbers as written */
+  uint64_t n_boxes;
+  uint32_t parts;         /* GRAFT_PART_* */
+  uint32_t box_notations; /* GRAFT_BOX_* of all boxes */
+} graft_observation;
+
 /* Where score() puts its results; arrays belong to the host. Before the call all scores are 0 and all statuses OK. */
 typedef struct graft_reward_result {
   graft_hdr hdr;
@@ -91,6 +123,8 @@ typedef struct graft_reward_result {
   void *context;
   /* [worker] Optional short reason for one item's score or status; the host copies it. */
   void (*set_reason)(void *context, uint64_t item, graft_str reason);
+  /* [worker] NULL unless the host wants to know: at most once per item, whatever its status; the host copies. */
+  void (*observe)(void *context, uint64_t item, const graft_observation *observation);
 } graft_reward_result;
 
 typedef struct graft_reward {

@@ -68,7 +68,8 @@ inline double box_iou(const BoxCorners& a, const BoxCorners& b) {
   if (width <= 0 || height <= 0 || a[2] <= a[0] || a[3] <= a[1] || b[2] <= b[0] || b[3] <= b[1]) return 0.0;
   const double both = width * height;
   const double either = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both;
-  return both / either;
+  const double iou = both / either;
+  return std::isfinite(iou) ? iou : 0.0;  // coordinates beyond what a double can multiply
 }
 
 // Names of GRAFT_SPACE_* for parameters, in that order from GRAFT_SPACE_ORIGINAL_PIXELS on.

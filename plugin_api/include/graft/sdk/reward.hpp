@@ -26,11 +26,14 @@
 #include <graft/reward.h>
 #include <graft/sdk/plugin.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -120,6 +123,16 @@ struct OutputContract {
   std::string format;                                // one sentence; empty: any text
   std::string example;                               // a completion with the full score
   std::int32_t coordinate_space = GRAFT_SPACE_NONE;  // GRAFT_SPACE_* of the boxes it reads
+  std::uint32_t parts = 0;                           // GRAFT_PART_* that the full score takes
+  std::uint32_t box_notations = 0;                   // GRAFT_BOX_* that it reads
+};
+
+// What a reward found in one completion; graft_observation says more.
+struct Observation {
+  std::string answer, key;
+  std::vector<std::array<double, 4>> boxes;
+  std::uint32_t parts = 0;
+  std::uint32_t box_notations = 0;
 };
 
 class Reward;
@@ -156,6 +169,13 @@ class Reward : public Component {
   // Names of the scores of an item. Empty: one score, named as the reward with '_' for '-' and '.'.
   virtual std::vector<std::string> score_names() const { return {}; }
   virtual OutputContract contract() const { return {}; }
+  // All scores lie in it. Nothing: [minimum, maximum]; a value where parameters decide.
+  virtual std::optional<std::pair<double, double>> range() const { return std::nullopt; }
+  // What is in a completion; asked only for diagnosis, beside score(). Nothing: this reward does not say.
+  virtual std::optional<Observation> observe(const RewardItem& item) {
+    static_cast<void>(item);
+    return std::nullopt;
+  }
 
  private:
   template <typename T>
@@ -211,7 +231,25 @@ struct RewardKind {
           result->set_reason(result->context, i, to_str(scores[i].reason()));
         }
       }
+      if (GRAFT_HAS(result, graft_reward_result, observe)) report_observations(reward, *batch, *result);
     });
+  }
+
+  static void report_observations(T& reward, const graft_reward_batch& batch,
+                                  const graft_reward_result& result) {
+    for (std::uint64_t i = 0; i < batch.n_items; ++i) {
+      const std::optional<Observation> seen = reward.observe(RewardItem(*batch.items[i]));
+      if (!seen) continue;
+      auto raw = zeroed<graft_observation>();
+      raw.answer = to_str(seen->answer);
+      raw.key = to_str(seen->key);
+      raw.boxes =
+          seen->boxes.empty() ? nullptr : seen->boxes.front().data();  // an array of arrays has no gaps
+      raw.n_boxes = seen->boxes.size();
+      raw.parts = seen->parts;
+      raw.box_notations = seen->box_notations;
+      result.observe(result.context, i, &raw);
+    }
   }
 
   static void check_shape(const std::vector<Score>& scores, std::size_t n_items, std::size_t n_scores) {
@@ -247,11 +285,13 @@ struct RewardKind {
     made->raw_contract.format = to_str(made->contract.format);
     made->raw_contract.example = to_str(made->contract.example);
     made->raw_contract.coordinate_space = made->contract.coordinate_space;
+    made->raw_contract.parts = made->contract.parts;
+    made->raw_contract.box_notations = made->contract.box_notations;
     made->raw.score_names = made->name_views.data();
     made->raw.n_scores = static_cast<std::uint32_t>(made->names.size());
     made->raw.properties = T::properties;
-    made->raw.minimum = T::minimum;
-    made->raw.maximum = T::maximum;
+    std::tie(made->raw.minimum, made->raw.maximum) =
+        reward.range().value_or(std::pair<double, double>(T::minimum, T::maximum));
     made->raw.contract = made->contract.format.empty() ? nullptr : &made->raw_contract;
     return made;
   }

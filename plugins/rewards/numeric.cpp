@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// numeric: is the answer the solution's number?
+#include <graft/sdk/reward.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/boxes.h"
+#include "common/numbers.h"
+#include "common/params.h"
+#include "common/vlm_r1.h"
+
+namespace {
+
+struct Numeric : graft::Reward {
+  static constexpr auto name = "numeric";
+  static constexpr auto summary = "1 if the answer's number is the solution's within a tolerance, else 0";
+  static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
+
+  static graft::Schema params() {
+    graft::Schema schema;
+    schema.number("absolute", 0, "allowed difference")
+        .minimum(0)
+        .number("relative", 0,
+                "allowed difference as a part of the solution's size; the larger of the two counts")
+        .minimum(0);
+    rewards::add_where(schema, "anywhere");
+    return rewards::add_parity(schema);
+  }
+
+  explicit Numeric(const graft::Params& params)
+      : parity_(rewards::wants_vlm_r1(params, Numeric::params())),
+        absolute_(params.number("absolute")),
+        relative_(params.number("relative")),
+        where_(rewards::where_from(params)) {}
+
+  graft::OutputContract contract() const override {
+    return {"<answer> with a number </answer>", "<answer>3</answer>", GRAFT_SPACE_NONE,
+            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
+  }
+  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
+    return rewards::observe(item);
+  }
+
+  graft::Score score(const graft::RewardItem& item) override {
+    if (parity_) {
+      return rewards::vlm_r1::scored([&] {
+        return rewards::vlm_r1::numeric(item.completion(), rewards::vlm_r1::tagged(item.solution()));
+      });
+    }
+    const auto expected = rewards::last_number(rewards::bare_solution(item.solution()));
+    if (!expected) return graft::Score::no_opinion("the solution has no number");
+    const auto text = rewards::scored_text(item.completion(), where_);
+    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
+    auto number = rewards::parse_number(*text);
+    if (!number) number = rewards::last_number(*text);
+    if (!number) return graft::Score::unparsable(0.0, "no number");
+    const double allowed = std::max(absolute_, relative_ * std::fabs(expected->value));
+    return rewards::same_number(*number, *expected) || std::fabs(number->value - expected->value) <= allowed
+               ? 1.0
+               : 0.0;
+  }
+
+  bool parity_;
+  double absolute_, relative_;
+  rewards::Where where_;
+};
+
+}  // namespace
+
+GRAFT_PLUGIN(Numeric);

@@ -130,6 +130,10 @@ std::string encode(std::u32string_view text) {
   return out;
 }
 
+std::string valid_utf8(std::string_view text) {
+  return encode(decode(text));
+}
+
 bool is_space(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 28 && c <= 31);
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||

@@ -15,6 +15,7 @@ namespace rewards {
 [[nodiscard]] std::u32string decode(std::string_view text);
 void append_utf8(std::string& out, char32_t c);
 [[nodiscard]] std::string encode(std::u32string_view text);
+[[nodiscard]] std::string valid_utf8(std::string_view text);  // U+FFFD for bytes that are none
 
 [[nodiscard]] bool is_space(char32_t c);    // str.isspace, and \s of `re`
 [[nodiscard]] int digit_value(char32_t c);  // \d of `re`: any decimal digit of Unicode; -1 for others

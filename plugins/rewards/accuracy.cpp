@@ -29,6 +29,10 @@ struct Accuracy : graft::Reward {
   graft::OutputContract contract() const override {
     return {"<answer>the solution</answer>", "<answer>3</answer>", GRAFT_SPACE_NONE, 0, 0};
   }
+  // -1: COCO's precision where every reference box has a negative area
+  std::optional<std::pair<double, double>> range() const override {
+    return std::pair<double, double>(-1.0, 1.0);
+  }
   std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
     return rewards::observe(item);
   }

@@ -27,9 +27,8 @@ struct Entry {
 std::optional<std::vector<Entry>> entries_of(std::string_view text, std::size_t& n_broken) {
   std::optional<rewards::FoundJson> found = rewards::find_json(text);
   if (!found) return std::nullopt;
-  const Json::Items items = found->value.is_array() ? found->value.items() : Json::Items{found->value};
   std::vector<Entry> entries;
-  for (const Json& item : items) {
+  const auto read = [&](const Json& item) {
     const Json* box = item.find("bbox_2d");
     if (box == nullptr) box = item.find("bbox");
     const Json* label = item.find("label");
@@ -39,10 +38,15 @@ std::optional<std::vector<Entry>> entries_of(std::string_view text, std::size_t&
         numbers && std::all_of(numbers->begin(), numbers->end(), [](double v) { return std::isfinite(v); });
     if (!is_finite || label == nullptr || !label->is_string()) {
       ++n_broken;
-      continue;
+      return;
     }
     entries.push_back({{(*numbers)[0], (*numbers)[1], (*numbers)[2], (*numbers)[3]},
                        rewards::lower(rewards::strip(label->as_string()))});
+  };
+  if (found->value.is_array()) {
+    for (const Json& item : found->value.items()) read(item);
+  } else {
+    read(found->value);
   }
   return entries;
 }
@@ -91,7 +95,7 @@ Matches match(const std::vector<Entry>& found, const std::vector<Entry>& truth, 
 
 // Detections without confidences are one point of the precision-recall curve, whatever their order: the area below it is
 // precision times recall. Mean over labels, those that only the answer has included, and over thresholds.
-double average_precision(const std::vector<Entry>& found, const std::vector<Entry>& truth,
+double average_precision(const std::vector<Entry>& found, bool any_broken, const std::vector<Entry>& truth,
                          const std::vector<double>& thresholds) {
   std::map<std::string, std::pair<std::vector<Entry>, std::vector<Entry>>> by_label;
   for (const Entry& entry : found) by_label[entry.label].first.push_back(entry);
@@ -105,7 +109,7 @@ double average_precision(const std::vector<Entry>& found, const std::vector<Entr
       sum += n_true / static_cast<double>(theirs.size()) * (n_true / static_cast<double>(ours.size()));
     }
   }
-  return sum / static_cast<double>(by_label.size() * thresholds.size());
+  return sum / static_cast<double>((by_label.size() + (any_broken ? 1 : 0)) * thresholds.size());
 }
 
 struct Detection : graft::Reward {
@@ -151,6 +155,11 @@ struct Detection : graft::Reward {
         GRAFT_BOX_LIST};
   }
 
+  std::optional<std::pair<double, double>> range() const override {
+    if (parity_) return std::pair<double, double>(-1.0, 1.0);  // -1: every reference box has a negative area
+    return std::nullopt;
+  }
+
   std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
     return rewards::observe(item);
   }
@@ -185,15 +194,16 @@ struct Detection : graft::Reward {
       return graft::Score::failed(
           "the image's sizes are unknown: coordinates cannot be converted to its pixels");
     }
-    // A broken entry is a box that matches nothing.
-    for (std::size_t i = 0; i < n_broken; ++i) found.push_back({{0, 0, 0, 0}, "\xff"});
-    if (truth.empty() || found.empty()) return truth.empty() && found.empty() ? 1.0 : 0.0;
-    return value(found, truth);
+    if (truth.empty() || found.size() + n_broken == 0)
+      return truth.empty() && found.empty() && n_broken == 0 ? 1.0 : 0.0;
+    return value(found, n_broken, truth);
   }
 
  private:
-  double value(const std::vector<Entry>& found, const std::vector<Entry>& truth) const {
-    const auto n_found = static_cast<double>(found.size()), n_truth = static_cast<double>(truth.size());
+  // A broken entry is a box of a label of its own that matches nothing.
+  double value(const std::vector<Entry>& found, std::size_t n_broken, const std::vector<Entry>& truth) const {
+    const auto n_found = static_cast<double>(found.size() + n_broken),
+               n_truth = static_cast<double>(truth.size());
     if (metric_ == "f1") return 2.0 * match(found, truth, threshold_, false).n_true / (n_found + n_truth);
     if (metric_ == "weighted_sum") {
       const Matches pairs = match(found, truth, threshold_, false);

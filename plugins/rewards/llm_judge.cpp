@@ -21,7 +21,8 @@ constexpr const char* kTemplate =
     "Does the answer mean the same as the reference? Reply with one number: 1 if it does, 0 if it does not.";
 
 // The template with its names filled in; text that is put in is not looked at again.
-std::string filled(std::string_view form, const std::vector<std::pair<std::string_view, std::string_view>>& values) {
+std::string filled(std::string_view form,
+                   const std::vector<std::pair<std::string_view, std::string_view>>& values) {
   std::string out;
   for (std::size_t at = 0; at < form.size();) {
     bool found = false;
@@ -46,8 +47,10 @@ struct LlmJudge : graft::Reward {
     graft::Schema schema;
     schema.string("url", "http://127.0.0.1:8000/v1", "base of the API; /chat/completions is added")
         .string("model", "", "name of the model, as the server knows it")
-        .string("template", kTemplate, "what is asked; {question}, {solution}, {answer}, {completion} are filled in")
-        .string("api_key_variable", "OPENAI_API_KEY", "environment variable that holds the key, if the server wants one")
+        .string("template", kTemplate,
+                "what is asked; {question}, {solution}, {answer}, {completion} are filled in")
+        .string("api_key_variable", "OPENAI_API_KEY",
+                "environment variable that holds the key, if the server wants one")
         .number("timeout", 60, "seconds for a batch; items without a grade by then have none")
         .exclusive_minimum(0)
         .integer("parallel", 8, "requests at a time")
@@ -59,17 +62,20 @@ struct LlmJudge : graft::Reward {
   }
 
   explicit LlmJudge(const graft::Params& params)
-      : poster_(address(params.string("url")), headers(params.string("api_key_variable")), params.number("timeout"),
-                static_cast<std::size_t>(params.integer("parallel"))),
+      : poster_(address(params.string("url")), headers(params.string("api_key_variable")),
+                params.number("timeout"), static_cast<std::size_t>(params.integer("parallel"))),
         model_(params.string("model")),
         template_(params.string("template")),
         max_tokens_(params.integer("max_tokens")),
         where_(rewards::where_from(params)) {
-    if (template_.find("{answer}") == std::string::npos && template_.find("{completion}") == std::string::npos)
+    if (template_.find("{answer}") == std::string::npos &&
+        template_.find("{completion}") == std::string::npos)
       throw graft::Error("\"template\" shows the judge no {answer} and no {completion}");
   }
 
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override { return rewards::observe(item); }
+  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
+    return rewards::observe(item);
+  }
 
   std::vector<graft::Score> score_batch(const graft::RewardBatch& batch) override {
     std::vector<graft::Score> scores(batch.size(), graft::Score::unparsable(0.0, rewards::kNoAnswer));
@@ -112,7 +118,8 @@ struct LlmJudge : graft::Reward {
   }
 
   static graft::Score grade_of(const rewards::Reply& reply) {
-    if (reply.state == rewards::Reply::State::kTimeout) return graft::Score::timed_out("no reply within the time");
+    if (reply.state == rewards::Reply::State::kTimeout)
+      return graft::Score::timed_out("no reply within the time");
     if (reply.state == rewards::Reply::State::kFailed) return graft::Score::failed(reply.text);
     const std::optional<Json> value = rewards::load_json(reply.text);
     const Json* choices = value ? value->find("choices") : nullptr;
@@ -123,7 +130,8 @@ struct LlmJudge : graft::Reward {
     if (content == nullptr || !content->is_string()) return graft::Score::failed("the reply has no message");
     const auto grade = rewards::last_number(content->as_string());
     if (!grade || grade->value < 0.0 || grade->value > 1.0)
-      return graft::Score::failed("the judge said \"" + content->as_string().substr(0, 200) + "\", expected a number of 0 to 1");
+      return graft::Score::failed("the judge said \"" + content->as_string().substr(0, 200) +
+                                  "\", expected a number of 0 to 1");
     return graft::Score(grade->value, content->as_string().substr(0, 200));
   }
 

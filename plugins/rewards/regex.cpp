@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // regex: does the completion match an expression? RE2: linear in the text, no look-around, no back-references.
-#include <graft/sdk/reward.hpp>
 #include <re2/re2.h>
+#include <graft/sdk/reward.hpp>
 
 #include "common/boxes.h"
 #include "common/params.h"
@@ -12,7 +12,8 @@ namespace {
 
 struct Regex : graft::Reward {
   static constexpr auto name = "regex";
-  static constexpr auto summary = "1 if the completion or its answer matches a regular expression (RE2), else 0";
+  static constexpr auto summary =
+      "1 if the completion or its answer matches a regular expression (RE2), else 0";
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
 
   static graft::Schema params() {
@@ -21,7 +22,8 @@ struct Regex : graft::Reward {
         .choice("mode", {"search", "full"}, "search", "a match anywhere in the text, or of the whole text")
         .choice("where", {"completion", "answer"}, "completion", "text: all, or inside the last <answer>")
         .boolean("ignore_case", false, "capital and small letters are alike")
-        .boolean("group_is_solution", false, "the first group of the first match also has to be the solution");
+        .boolean("group_is_solution", false,
+                 "the first group of the first match also has to be the solution");
   }
 
   explicit Regex(const graft::Params& params)
@@ -38,9 +40,12 @@ struct Regex : graft::Reward {
   }
 
   graft::OutputContract contract() const override {
-    return {"text that matches " + pattern_.pattern(), "", GRAFT_SPACE_NONE, in_answer_ ? GRAFT_PART_ANSWER : 0u, 0};
+    return {"text that matches " + pattern_.pattern(), "", GRAFT_SPACE_NONE,
+            in_answer_ ? GRAFT_PART_ANSWER : 0u, 0};
   }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override { return rewards::observe(item); }
+  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
+    return rewards::observe(item);
+  }
 
   graft::Score score(const graft::RewardItem& item) override {
     std::string_view text = item.completion();

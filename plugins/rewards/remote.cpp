@@ -77,15 +77,16 @@ struct Remote : graft::Reward {
     const Json* list = value ? value->find("rewards") : nullptr;
     if (list == nullptr || !list->is_array() || list->items().size() != n) {
       return std::vector<graft::Score>(
-          n, graft::Score::failed("the reply is no {\"rewards\": […]} of " + std::to_string(n) + " numbers: " +
-                                  reply.text.substr(0, 200)));
+          n, graft::Score::failed("the reply is no {\"rewards\": […]} of " + std::to_string(n) +
+                                  " numbers: " + reply.text.substr(0, 200)));
     }
     std::vector<graft::Score> scores;
     for (const Json& item : list->items()) {
       if (item.is_number() && std::isfinite(item.as_number())) {
         scores.emplace_back(item.as_number());
       } else {
-        scores.push_back(graft::Score::failed("the server's reward is " + item.dump() + ", expected a finite number"));
+        scores.push_back(
+            graft::Score::failed("the server's reward is " + item.dump() + ", expected a finite number"));
       }
     }
     return scores;

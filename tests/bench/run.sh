@@ -8,6 +8,9 @@
 #                                     tests/run.sh, whose build and Python environment it uses. GRAFT_BUILD and GRAFT_PYTHON name
 #                                     others. Further arguments go to the script
 #   bash tests/bench/run.sh checkpoint memory and time of checkpoint policies (tests/bench/checkpoint.py), in the same way
+#   bash tests/bench/run.sh rewards   throughput of format + IoU through the ABI against the same in Python (speedup_vs_python), and
+#                                     against VLM-R1's form that opens the image (speedup_vs_vlm_r1); the longest call for 1 MB of
+#                                     hostile text over all rewards and modes (hostile_ms)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -34,12 +37,17 @@ bench_checkpoint() {
   "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/checkpoint.py --tool "${GRAFT_BUILD:-build/dev}/bin/checkpoint" "$@"
 }
 
+bench_rewards() {
+  "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/rewards.py --tool "${GRAFT_BUILD:-build/dev}/bin/reward_bench" "$@"
+}
+
 case ${1:-} in
   demo) bench_demo ;;
   peft_cost) shift; bench_peft_cost "$@" ;;
   checkpoint) shift; bench_checkpoint "$@" ;;
+  rewards) shift; bench_rewards "$@" ;;
   *)
-    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint [OPTION …]" >&2
+    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint | rewards [OPTION …]" >&2
     exit 2
     ;;
 esac

@@ -93,6 +93,13 @@ def scalar(rng: random.Random) -> str:
     )  # fmt: skip
 
 
+def choice(rng: random.Random) -> str:
+    letter, other = rng.choices("ABCDE", k=2)
+    text = rng.choice(["{0}", "{0}.", "({0})", "I think {0}.", "{0}; or {1}!", "The answer is {0}.", "答案是{0}。", "{0}, {1}, not C.", "it should be {1}? no: {0}"])
+    text = text.format(letter, other)
+    return (phrase(rng) + rng.choice([" ", ". "]) if rng.random() < 0.3 else "") + (text.lower() if rng.random() < 0.2 else text)
+
+
 def phrase(rng: random.Random) -> str:
     words = rng.choices(WORDS, k=rng.choice([0, 1, 3, 7, 12, 20]))
     if rng.random() < 0.2:
@@ -204,9 +211,10 @@ def cases(rng: random.Random, name: str, count: int) -> list[dict]:
         elif name == "length":
             item |= {"completion": "", "tokens": i % 5000}
         else:
-            item["solution"] = scalar(rng).strip()
+            answer = choice if name == "multiple_choice" and rng.random() < 0.8 else scalar
+            item["solution"] = answer(rng).strip()
             same = item["solution"] if rng.random() < 0.3 else None
-            item["completion"] = completion(rng, (lambda r: same) if same is not None else scalar)
+            item["completion"] = completion(rng, (lambda r, s=same: s) if same is not None else answer)
             if name != "ratio":
                 item["solution"] = mutated(rng, item["solution"]) if rng.random() < 0.1 else item["solution"]
         item["solution"] = item["solution"].replace("<answer>", "").replace("</answer>", "").strip(" \t\n\r")

@@ -6,7 +6,7 @@ plugins/rewards. `Raised` stands where VLM-R1 lets an exception through. A solut
 
 Where the description leaves something open, this is our reading, and so is the C++:
   * coordinates that are not finite, and labels that are lists or objects, are malformed detections;
-  * a broken ```json block in a completion counts, for repetition, as the objects in it that are whole (VLM-R1: json_repair);
+  * a broken ```json block in a completion counts, for repetition, as the flat objects in it that are whole (VLM-R1: json_repair);
   * math_verify is not restated: `same_number` stands for it.
 """
 
@@ -131,16 +131,13 @@ def cosine_length(tokens: int) -> float:
 
 
 def whole_objects(text: str) -> list:
-    """The objects of a broken list that can be read, left to right."""
-    decoder = json.JSONDecoder()
-    objects, at = [], text.find("{")
-    while at >= 0:
+    """The flat objects of a broken list that can be read, left to right."""
+    objects = []
+    for found in re.finditer(r"\{[^{}]*\}", text):
         try:
-            value, end = decoder.raw_decode(text, at)
-            objects.append(value)
-        except (ValueError, RecursionError):
-            end = at + 1
-        at = text.find("{", end)
+            objects.append(json.loads(found.group(0)))
+        except ValueError:
+            pass
     return objects
 
 
@@ -205,10 +202,10 @@ def iou(completion: str, solution: str, module: str, size: tuple[int, int, int, 
         if module == "qwen":
             width, height, processed_width, processed_height = size
             box = [
-                box[0] * width / processed_width,
-                box[1] * height / processed_height,
-                box[2] * width / processed_width,
-                box[3] * height / processed_height,
+                box[0] / processed_width * width,
+                box[1] / processed_height * height,
+                box[2] / processed_width * width,
+                box[3] / processed_height * height,
             ]
         return plain_iou(box, truth) if module == "glm" else pixel_iou(box, truth)
     except Exception:  # noqa: BLE001: VLM-R1 catches everything

@@ -2,35 +2,19 @@
 // RewardSet over the plugins iou and format, through the ABI.
 #include "rewards/rewards.h"
 
+#include <graft/reward.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 
-#include "plugin/host_services.h"
 #include "support/error.h"
+#include "tests/rewards/reward_fixture.h"
 
 namespace graft::rewards {
 namespace {
 
-class RewardSetTest : public ::testing::Test {
+class RewardSetTest : public RewardFixture {
  protected:
-  RewardSetTest() : registry_(plugin::host_table()) {
-    for (const char* name : {"iou", "format"}) {
-      registry_.load(std::filesystem::path(GRAFT_PLUGIN_DIR) / (std::string(name) + ".so"));
-    }
-  }
-
-  Scores score(const std::vector<RewardSpec>& specs, std::string_view completion,
-               std::string_view solution = {}, std::vector<ImageSize> images = {}) {
-    const RewardSet rewards(registry_, specs);
-    Item item;
-    item.completion = completion;
-    item.solution = solution;
-    item.images = std::move(images);
-    return rewards.score({&item, 1}, 0);
-  }
-
   double iou(std::string_view completion, const nlohmann::json& params = nlohmann::json::object()) {
     return score({{"iou", 1.0, params}}, completion, "[0, 0, 100, 100]", {{200, 100, 400, 200}}).values[0][0];
   }
@@ -38,8 +22,6 @@ class RewardSetTest : public ::testing::Test {
   double format(std::string_view completion, const nlohmann::json& params = nlohmann::json::object()) {
     return score({{"format", 1.0, params}}, completion).values[0][0];
   }
-
-  plugin::Registry registry_;
 };
 
 TEST_F(RewardSetTest, IouConvertsTheAnswersCoordinatesToPixelsOfTheFile) {
@@ -107,6 +89,9 @@ TEST_F(RewardSetTest, ContractsTellTheCoordinateSpace) {
   ASSERT_EQ(rewards.contracts().size(), 1u);
   EXPECT_EQ(rewards.contracts()[0].coordinate_space, GRAFT_SPACE_PER_MILLE);
   EXPECT_NE(rewards.contracts()[0].format.find("[x1, y1, x2, y2]"), std::string::npos);
+  EXPECT_EQ(rewards.contracts()[0].parts, GRAFT_PART_ANSWER | GRAFT_PART_BOX);
+  EXPECT_EQ(rewards.contracts()[0].box_notations,
+            GRAFT_BOX_LIST | GRAFT_BOX_CORNERS | GRAFT_BOX_TOKENS | GRAFT_BOX_TAG);
 }
 
 TEST_F(RewardSetTest, BadParametersNameTheKey) {

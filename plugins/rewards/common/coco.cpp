@@ -123,7 +123,9 @@ double coco_precision(const std::vector<LabelledBox>& detections, const std::vec
 
 std::vector<double> coco_thresholds() {
   std::vector<double> thresholds;
-  for (int i = 0; i < 10; ++i) thresholds.push_back(0.5 + 0.05 * i);
+  for (int i = 0; i < 9; ++i)
+    thresholds.push_back(i * ((0.95 - 0.5) / 9) + 0.5);  // rounded as numpy.linspace does
+  thresholds.push_back(0.95);
   return thresholds;
 }
 

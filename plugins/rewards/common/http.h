@@ -2,8 +2,8 @@
 // Requests of a reward to a server, several at a time, all done by a deadline.
 #pragma once
 
-#include <graft/sdk/plugin.hpp>
 #include <httplib.h>
+#include <graft/sdk/plugin.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -43,8 +43,12 @@ struct Address {
 // Posts JSON bodies to one path. A reply of another status than 200, of more than 16 MiB, or a failed connection is kFailed.
 class Poster {
  public:
-  Poster(Address address, std::vector<std::pair<std::string, std::string>> headers, double seconds, std::size_t parallel)
-      : address_(std::move(address)), headers_(headers.begin(), headers.end()), seconds_(seconds), parallel_(parallel) {}
+  Poster(Address address, std::vector<std::pair<std::string, std::string>> headers, double seconds,
+         std::size_t parallel)
+      : address_(std::move(address)),
+        headers_(headers.begin(), headers.end()),
+        seconds_(seconds),
+        parallel_(parallel) {}
 
   // One reply for each body, in order. Returns when all are there, when the time is up, or when the run is stopped: then the
   // connections that are open are closed, and what has no reply stays kTimeout.
@@ -56,7 +60,8 @@ class Poster {
     state.left = n;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds_);
     std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < n; ++i) threads.emplace_back([&, i] { work(state, bodies, *state.clients[i]); });
+    for (std::size_t i = 0; i < n; ++i)
+      threads.emplace_back([&, i] { work(state, bodies, *state.clients[i]); });
     std::unique_lock<std::mutex> lock(state.mutex);
     while (state.left > 0) {
       const auto now = std::chrono::steady_clock::now();
@@ -85,10 +90,12 @@ class Poster {
 
   std::unique_ptr<httplib::Client> make_client() const {
     auto client = std::make_unique<httplib::Client>(address_.server);
-    if (!client->is_valid()) throw graft::Error("\"url\": no connection can be made to \"" + address_.server + "\"");
+    if (!client->is_valid())
+      throw graft::Error("\"url\": no connection can be made to \"" + address_.server + "\"");
     const auto whole = static_cast<time_t>(seconds_);
     const auto rest = static_cast<time_t>((seconds_ - static_cast<double>(whole)) * 1e6);
-    client->set_connection_timeout(std::min<time_t>(whole, 5), whole < 5 ? rest : 0);  // cannot be interrupted
+    client->set_connection_timeout(std::min<time_t>(whole, 5),
+                                   whole < 5 ? rest : 0);  // cannot be interrupted
     client->set_read_timeout(whole, rest);
     client->set_write_timeout(whole, rest);
     client->set_keep_alive(true);
@@ -120,9 +127,11 @@ class Poster {
     };
     try {
       const httplib::Result result = client.send(request);
-      if (!result) return {Reply::State::kFailed, "no reply from the server: " + httplib::to_string(result.error())};
+      if (!result)
+        return {Reply::State::kFailed, "no reply from the server: " + httplib::to_string(result.error())};
       if (result->status != 200)
-        return {Reply::State::kFailed, "the server replied " + std::to_string(result->status) + ": " + text.substr(0, 200)};
+        return {Reply::State::kFailed,
+                "the server replied " + std::to_string(result->status) + ": " + text.substr(0, 200)};
       return {Reply::State::kOk, std::move(text)};
     } catch (const std::exception& error) {
       return {Reply::State::kFailed, error.what()};

@@ -26,7 +26,8 @@ bool is_digit(char c) {
 
 class Reader {
  public:
-  Reader(std::string_view text, std::size_t at) : text_(text), pos_(at) {}
+  Reader(std::string_view text, std::size_t at, bool keep_digits)
+      : text_(text), pos_(at), keep_digits_(keep_digits) {}
 
   bool value(Json& out) {
     skip();
@@ -201,6 +202,10 @@ class Reader {
         out = Json(whole);
         return true;
       }
+      if (keep_digits_) {
+        out = Json(std::string(first, last));
+        return true;
+      }
     }
     double real = 0.0;
     if (std::from_chars(first, last, real).ec != std::errc())
@@ -211,16 +216,23 @@ class Reader {
 
   std::string_view text_;
   std::size_t pos_;
+  bool keep_digits_;
   int depth_ = 0;
 };
 
-// The whole objects of a broken text. Each attempt starts behind the last one, so this is linear.
-Json salvage_objects(std::string_view text) {
+// The flat objects of a broken text, `{[^{}]*}`, that can be read.
+Json salvage_objects(std::string_view text, bool keep_digits) {
   Json::Items objects;
-  for (std::size_t at = text.find('{'); at != std::string_view::npos; at = text.find('{', at)) {
-    JsonAt read = read_json(text, at);
-    if (read.value) objects.push_back(std::move(*read.value));
-    at = std::max(read.end, at + 1);
+  std::size_t open = std::string_view::npos;
+  for (std::size_t at = text.find_first_of("{}"); at != std::string_view::npos;
+       at = text.find_first_of("{}", at + 1)) {
+    if (text[at] == '{') {
+      open = at;
+    } else if (open != std::string_view::npos) {
+      if (std::optional<Json> value = load_json(text.substr(open, at + 1 - open), keep_digits))
+        objects.push_back(std::move(*value));
+      open = std::string_view::npos;
+    }
   }
   return Json::array(std::move(objects));
 }
@@ -293,15 +305,8 @@ void append_repr(std::string& out, const Json& value) {
 
 }  // namespace
 
-JsonAt read_json(std::string_view text, std::size_t at) {
-  Reader reader(text, at);
-  Json value;
-  if (!reader.value(value)) return {std::nullopt, reader.pos()};
-  return {std::move(value), reader.pos()};
-}
-
-std::optional<Json> load_json(std::string_view text) {
-  Reader reader(text, 0);
+std::optional<Json> load_json(std::string_view text, bool keep_digits) {
+  Reader reader(text, 0, keep_digits);
   Json value;
   if (!reader.value(value)) return std::nullopt;
   reader.skip();
@@ -309,7 +314,7 @@ std::optional<Json> load_json(std::string_view text) {
   return value;
 }
 
-std::optional<FoundJson> find_json(std::string_view text) {
+std::optional<FoundJson> find_json(std::string_view text, bool keep_digits) {
   FoundJson found;
   if (const std::size_t fence = text.find("```"); fence != std::string_view::npos) {
     text.remove_prefix(fence + 3);
@@ -319,11 +324,8 @@ std::optional<FoundJson> find_json(std::string_view text) {
   }
   const std::size_t start = text.find_first_of("[{");
   if (start == std::string_view::npos) return std::nullopt;
-  if (JsonAt read = read_json(text, start); read.value) {
-    found.value = std::move(*read.value);
-    return found;
-  }
-  found.value = salvage_objects(text.substr(start));
+  if (Reader reader(text, start, keep_digits); reader.value(found.value)) return found;
+  found.value = salvage_objects(text.substr(start), keep_digits);
   found.is_repaired = true;
   if (found.value.items().empty()) return std::nullopt;
   return found;

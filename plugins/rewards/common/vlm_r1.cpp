@@ -272,9 +272,10 @@ std::optional<double> repeated_boxes(std::string_view completion) {
   if (!block) block = first_between(completion, kFence, kFence);
   if (!block) block = bare_boxes(completion);
   if (!block) return std::nullopt;
-  std::optional<graft::Json> list = load_json(*block);
+  constexpr bool kKeepDigits = true;  // str() of a large whole number
+  std::optional<graft::Json> list = load_json(*block, kKeepDigits);
   if (!list) {
-    if (auto repaired = find_json(*block); repaired) list = std::move(repaired->value);
+    if (auto repaired = find_json(*block, kKeepDigits); repaired) list = std::move(repaired->value);
   }
   if (!list || !list->is_array() || list->items().empty()) return std::nullopt;
   std::unordered_set<std::string> distinct;

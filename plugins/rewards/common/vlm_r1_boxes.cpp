@@ -164,8 +164,9 @@ Outcome iou(const graft::RewardItem& item, Module module) {
     if (size == nullptr || size->processed_width == 0 || size->processed_height == 0)
       return {0.0, "the image's sizes are unknown"};
     for (std::size_t i = 0; i < 4; ++i) {
-      box[i] = box[i] * static_cast<double>(i % 2 == 0 ? size->original_width : size->original_height) /
-               static_cast<double>(i % 2 == 0 ? size->processed_width : size->processed_height);
+      const bool is_x = i % 2 == 0;
+      box[i] = box[i] / static_cast<double>(is_x ? size->processed_width : size->processed_height) *
+               static_cast<double>(is_x ? size->original_width : size->original_height);
     }
   }
   const std::optional<double> overlap = module == Module::kGlm ? plain_iou(box.data(), expected->data())

@@ -18,10 +18,10 @@ struct Accuracy : graft::Reward {
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
 
   static graft::Schema params() {
-    return graft::Schema().choice(
-        "method",
-        {"default", "mcq", "yes_no", "math", "all_match", "weighted_sum", "od_ap", "od_ap50", "odLength"},
-        "default", "of samples without accu_reward_method");
+    return graft::Schema().choice("method",
+                                  {"default", "mcq", "yes_no", "math", "all_match", "weighted_sum", "od_ap",
+                                   "od_ap50", "map", "odLength"},
+                                  "default", "of samples without accu_reward_method");
   }
 
   explicit Accuracy(const graft::Params& params) : method_(params.string("method")) {}
@@ -39,9 +39,8 @@ struct Accuracy : graft::Reward {
 
   graft::Score score(const graft::RewardItem& item) override {
     const std::string method = method_of(item);
-    if (method == "llm" || method == "map")
-      return graft::Score::failed("accu_reward_method \"" + method +
-                                  "\" is not offered here: use llm_judge, or od_ap");
+    if (method == "llm")
+      return graft::Score::failed("accu_reward_method \"llm\" is the reward llm_judge here");
     const std::string solution = vlm_r1::tagged(item.solution());
     const std::string_view text = item.completion();
     return vlm_r1::scored([&] {
@@ -50,6 +49,7 @@ struct Accuracy : graft::Reward {
       if (method == "math") return vlm_r1::math(text, solution);
       if (method == "all_match") return vlm_r1::all_match(text, solution);
       if (method == "weighted_sum") return vlm_r1::detection(text, solution, vlm_r1::Detection::kWeightedSum);
+      if (method == "map") return vlm_r1::detection(text, solution, vlm_r1::Detection::kMap);
       if (method == "od_ap") return vlm_r1::detection(text, solution, vlm_r1::Detection::kAp);
       if (method == "od_ap50") return vlm_r1::detection(text, solution, vlm_r1::Detection::kAp50);
       if (method == "odLength") return vlm_r1::detection(text, solution, vlm_r1::Detection::kOdLength);

@@ -211,8 +211,9 @@ struct Detection : graft::Reward {
           1.0 - ((n_truth - pairs.n_true) / n_truth + (n_found - pairs.n_true) / n_found) / 2.0;
       return 0.7 * (pairs.overlap / n_truth) + 0.3 * completeness;
     }
-    const double precision = average_precision(
-        found, truth, metric_ == "ap50" ? std::vector<double>{0.5} : rewards::coco_thresholds());
+    const double precision =
+        average_precision(found, n_broken > 0, truth,
+                          metric_ == "ap50" ? std::vector<double>{0.5} : rewards::coco_thresholds());
     return metric_ == "od_length" ? precision * std::min(1.0, n_truth / n_found) : precision;
   }
 

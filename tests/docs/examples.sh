@@ -24,6 +24,8 @@ for file in *.c *.cpp; do
   "$graft" plugins check "${file%.*}.so" || fail "$file of the documentation does not pass the checks"
   count=$((count + 1))
 done
+[ "$(wc -l < answer_length.cpp)" -le 30 ] || fail "the reward in C++ has more than 30 lines"
+[ "$(wc -l < length_limit.c)" -le 60 ] || fail "the reward in C has more than 60 lines"
 [ $count -ge 4 ] || fail "expected at least 4 examples, found $count"
 
 score=$(echo '{"completion": "0123456789"}' | "$graft" score --plugin brevity.so --reward 'brevity:{"limit": 20}')

@@ -260,6 +260,7 @@ def variants() -> list[Variant]:
                 lambda c, m=metric: oracle.detection(c["completion"], tagged(c["solution"]), m),
             )
         )
+    out.append(Variant("accuracy", {"method": "map"}, lambda c: oracle.detection(c["completion"], tagged(c["solution"]), "map")))
     out.append(Variant("repetition", parity, lambda c: oracle.repetition(c["completion"])))
     out.append(Variant("length", parity, lambda c: oracle.cosine_length(c["tokens"])))
     for reward, function in (
@@ -309,7 +310,7 @@ def main() -> int:
     for variant in variants():
         if args.only and variant.reward not in args.only:
             continue
-        items = cases(random.Random(f"{args.seed} {variant.name}"), variant.reward, args.count)
+        items = cases(random.Random(f"{args.seed} {variant.name}"), "detection" if variant.name == "accuracy map" else variant.reward, args.count)
         differences, n_scored, seconds = compare(args.tool, variant, items)
         print(f"{variant.name}: {len(items)} completions, {n_scored} scores other than 0, {len(differences)} differences ({seconds:.1f} s of Python)", flush=True)
         for difference in differences[:5]:

@@ -371,6 +371,8 @@ def detection(completion: str, solution: str, method: str) -> float:
         if reference == "none":
             return 1.0 if student == "none" else 0.0
         return weighted_sum(student, reference)
+    if method == "map":
+        return map_reward(completion, solution, method)
     found = ANSWER.findall(completion)
     if not found:
         return 0.0

@@ -202,7 +202,7 @@ TEST_F(DefaultRewards, ObservationsSayWhatWasSeen) {
   EXPECT_EQ(fenced.key, "box");
   EXPECT_EQ(observed("<answer>（1，2），（3，4）</answer><answer>x</answer>").parts &
                 (GRAFT_PART_FULL_WIDTH | GRAFT_PART_SEVERAL),
-            static_cast<std::uint32_t>(GRAFT_PART_SEVERAL));
+            GRAFT_PART_FULL_WIDTH | GRAFT_PART_SEVERAL);
   EXPECT_EQ(observed("<think>I look").parts,
             static_cast<std::uint32_t>(GRAFT_PART_UNCLOSED | GRAFT_PART_TEXT_OUTSIDE));
   EXPECT_EQ(observed("").parts, 0u);

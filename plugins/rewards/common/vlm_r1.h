@@ -80,7 +80,7 @@ enum class Module { kRegistry, kQwen, kInternvl, kGlm };
 [[nodiscard]] std::optional<std::vector<double>> four_numbers(const graft::Json& value);
 
 // ---- detection (vlm_r1_detection.cpp) ----
-enum class Detection { kAp, kAp50, kOdLength, kWeightedSum };
+enum class Detection { kAp, kAp50, kOdLength, kWeightedSum, kMap };  // kMap: AP of the raw texts
 [[nodiscard]] Outcome detection(std::string_view completion, std::string_view solution, Detection method);
 
 }  // namespace rewards::vlm_r1

@@ -151,6 +151,7 @@ Outcome detection(std::string_view completion, std::string_view solution, Detect
     if (reference == "none") return {student == "none" ? 1.0 : 0.0};
     return {weighted_sum(student, reference)};
   }
+  if (method == Detection::kMap) return {map_reward(completion, solution, method)};
   const auto student = last_between(completion, "<answer>", "</answer>");
   if (!student) return {0.0, "no <answer>…</answer>"};
   const std::string_view reference = reference_of(solution);

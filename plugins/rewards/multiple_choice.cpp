@@ -18,19 +18,20 @@ bool is_word(char32_t c) {
          c == U'_';
 }
 
-// The last letter of `letters` that stands alone in `text`; 0 if there is none.
-char last_letter(std::u32string_view text, std::string_view letters) {
+// The first or last letter of `letters` that stands alone in `text`; 0 if there is none.
+char lone_letter(std::u32string_view text, std::string_view letters, bool last) {
   char found = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] >= 0x80 || letters.find(static_cast<char>(text[i])) == std::string_view::npos) continue;
     if ((i > 0 && is_word(text[i - 1])) || (i + 1 < text.size() && is_word(text[i + 1]))) continue;
     found = static_cast<char>(text[i]);
+    if (!last) break;
   }
   return found;
 }
 
 // The letter that an answer chooses: in its last \boxed{}; else the letter it consists of or begins with ("b", "(B)", "B. a cat");
-// else the last one behind "answer", "option", "choice", "答案" or "选"; else the last capital that stands alone.
+// else the first one behind the last "answer", "option", "choice", "答案" or "选"; else the last capital that stands alone.
 std::optional<char> chosen_letter(std::string_view raw, const std::string& letters) {
   if (const auto boxed = rewards::last_boxed(raw)) raw = *boxed;
   const std::u32string decoded = rewards::decode(rewards::strip(raw));
@@ -49,10 +50,10 @@ std::optional<char> chosen_letter(std::string_view raw, const std::string& lette
       const std::size_t at = std::u32string_view(lowered).rfind(word);
       if (at != std::u32string_view::npos) behind = std::max(behind, at + word.size());
     }
-    const char letter = behind == 0 ? '\0' : last_letter(text.substr(behind), letters);
+    const char letter = behind == 0 ? '\0' : lone_letter(text.substr(behind), letters, false);
     if (letter != 0) return letter;
   }
-  const char letter = last_letter(text, letters);
+  const char letter = lone_letter(text, letters, true);
   if (letter == 0) return std::nullopt;
   return letter;
 }

@@ -96,8 +96,8 @@ class Poster {
     const auto rest = static_cast<time_t>((seconds_ - static_cast<double>(whole)) * 1e6);
     client->set_connection_timeout(std::min<time_t>(whole, 5),
                                    whole < 5 ? rest : 0);  // cannot be interrupted
-    client->set_read_timeout(whole, rest);
-    client->set_write_timeout(whole, rest);
+    client->set_read_timeout(whole + 5, rest);             // post() closes connections at the deadline
+    client->set_write_timeout(whole + 5, rest);
     client->set_keep_alive(true);
     return client;
   }

@@ -314,14 +314,8 @@ std::optional<Json> load_json(std::string_view text, bool keep_digits) {
   return value;
 }
 
-std::optional<FoundJson> find_json(std::string_view text, bool keep_digits) {
+std::optional<FoundJson> find_bare_json(std::string_view text, bool keep_digits) {
   FoundJson found;
-  if (const std::size_t fence = text.find("```"); fence != std::string_view::npos) {
-    text.remove_prefix(fence + 3);
-    const std::size_t end = text.find("```");
-    if (end != std::string_view::npos) text = text.substr(0, end);
-    found.in_fence = true;
-  }
   const std::size_t start = text.find_first_of("[{");
   if (start == std::string_view::npos) return std::nullopt;
   if (Reader reader(text, start, keep_digits); reader.value(found.value)) return found;
@@ -329,6 +323,13 @@ std::optional<FoundJson> find_json(std::string_view text, bool keep_digits) {
   found.is_repaired = true;
   if (found.value.items().empty()) return std::nullopt;
   return found;
+}
+
+std::optional<FoundJson> find_json(std::string_view text) {
+  const std::size_t fence = text.find("```");
+  if (fence == std::string_view::npos) return find_bare_json(text);
+  text.remove_prefix(fence + 3);
+  return find_bare_json(text.substr(0, text.find("```")));
 }
 
 std::string python_str(const Json& value) {

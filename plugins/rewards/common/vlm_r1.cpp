@@ -275,7 +275,7 @@ std::optional<double> repeated_boxes(std::string_view completion) {
   constexpr bool kKeepDigits = true;  // str() of a large whole number
   std::optional<graft::Json> list = load_json(*block, kKeepDigits);
   if (!list) {
-    if (auto repaired = find_json(*block, kKeepDigits); repaired) list = std::move(repaired->value);
+    if (auto repaired = find_bare_json(*block, kKeepDigits); repaired) list = std::move(repaired->value);
   }
   if (!list || !list->is_array() || list->items().empty()) return std::nullopt;
   std::unordered_set<std::string> distinct;

@@ -22,6 +22,9 @@ std::string label_key(const Json& label) {
   if (label.is_number()) return "number " + python_str(Json(label.as_number()));
   return "other " + python_str(label);
 }
+bool is_nan(const Json& value) {  // equals nothing
+  return value.is_number() && std::isnan(value.as_number());
+}
 bool is_hashable(const Json& value) {
   return !value.is_array() && !value.is_object();
 }
@@ -70,6 +73,7 @@ double map_reward(std::string_view student, std::string_view reference, Detectio
   std::vector<std::string> labels;
   std::vector<LabelledBox> truths, detections;
   for (const Json& entry : truth_entries) {
+    if (is_nan(entry.at("label"))) continue;
     const std::string key = label_key(entry.at("label"));
     const auto at = std::find(labels.begin(), labels.end(), key);
     LabelledBox box = *box_of(entry);
@@ -80,7 +84,7 @@ double map_reward(std::string_view student, std::string_view reference, Detectio
   for (const Json& entry : entries.items()) {
     const Json* label = entry.find("label");
     std::optional<LabelledBox> box = box_of(entry);
-    if (!box || label == nullptr || !is_hashable(*label)) continue;
+    if (!box || label == nullptr || !is_hashable(*label) || is_nan(*label)) continue;
     const auto at = std::find(labels.begin(), labels.end(), label_key(*label));
     if (at == labels.end()) continue;
     box->category = static_cast<int>(at - labels.begin());
@@ -90,7 +94,7 @@ double map_reward(std::string_view student, std::string_view reference, Detectio
   const std::vector<double> thresholds =
       method == Detection::kAp50 ? std::vector<double>{0.5} : coco_thresholds();
   double score = coco_precision(detections, truths, static_cast<int>(labels.size()), thresholds);
-  const auto n_truth = static_cast<double>(truths.size()),
+  const auto n_truth = static_cast<double>(truth_entries.size()),
              n_found = static_cast<double>(entries.items().size());
   if (method == Detection::kOdLength && n_truth < n_found) score *= n_truth / n_found;
   return score;

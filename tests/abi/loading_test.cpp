@@ -36,8 +36,8 @@ std::vector<double> score(const Instance& reward, const std::vector<std::string>
   const graft_reward_batch batch{GRAFT_HDR(graft_reward_batch), pointers.data(), pointers.size(), 0};
   std::vector<double> scores(items.size());
   std::vector<std::int32_t> statuses(items.size());
-  const graft_reward_result result{GRAFT_HDR(graft_reward_result), scores.data(), statuses.data(), nullptr,
-                                   nullptr};
+  const graft_reward_result result{
+      GRAFT_HDR(graft_reward_result), scores.data(), statuses.data(), nullptr, nullptr, nullptr};
   const auto& table = reward.interface<graft_reward>(GRAFT_INTERFACE_REWARD);
   call("reward", [&](graft_error* error) { return table.score(reward.raw(), &batch, &result, error); });
   return scores;

@@ -55,7 +55,13 @@ def completions(count: int, seed: int) -> list[dict]:
             text = good[: rng.randint(0, len(good))]
         else:
             text = "".join(rng.choices(string.printable, k=LENGTH))
-        out.append({"completion": text, "solution": f"<answer>{json.dumps(truth)}</answer>", "sizes": [224, 224, 224, 224]})
+        out.append(
+            {
+                "completion": text,
+                "solution": f"<answer>{json.dumps(truth)}</answer>",
+                "sizes": [224, 224, 224, 224],
+            }
+        )
     return out
 
 
@@ -99,7 +105,9 @@ def format_rewards(batch: list[dict]) -> list[float]:
     return [1.0 if re.search(FORMAT, item["completion"], re.DOTALL) is not None else 0.0 for item in batch]
 
 
-def rate(function: Callable[[list[dict]], tuple[float, float]], items: list[dict], rounds: int) -> tuple[float, tuple[float, float]]:
+def rate(
+    function: Callable[[list[dict]], tuple[float, float]], items: list[dict], rounds: int
+) -> tuple[float, tuple[float, float]]:
     """Completions a CPU second, the best round's, and the sums of the scores."""
     best, sums = 0.0, (0.0, 0.0)
     for _ in range(rounds):
@@ -112,7 +120,9 @@ def rate(function: Callable[[list[dict]], tuple[float, float]], items: list[dict
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tool", required=True)
     parser.add_argument("--count", type=int, default=100_000)
     args = parser.parse_args()

@@ -16,9 +16,10 @@ import bisect
 import json
 import math
 import re
-from fractions import Fraction
 
 import numpy as np
+from vlm_r1_coco import coco_precision
+from vlm_r1_math import last_boxed, normalised, same_number
 
 BOX = re.compile(r"\[(\d+),\s*(\d+),\s*(\d+),\s*(\d+)\]")
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -32,7 +33,9 @@ REGISTRY_FORMAT = r"<think>.*?</think>\s*<answer>.*?</answer>"
 JSON_BLOCK = re.compile(r"```json(.*?)```", re.DOTALL)
 ANY_BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 BARE_BOXES = re.compile(r'\[\s*{.*?"bbox_2d".*?"label".*?}\s*\]', re.DOTALL)
-KEYWORDS = "答案 选择 正确 是 对 ANSWER CORRECT CHOOSE SELECT RIGHT 认为 应该 觉得 THINK BELIEVE SHOULD".split()
+KEYWORDS = (
+    "答案 选择 正确 是 对 ANSWER CORRECT CHOOSE SELECT RIGHT 认为 应该 觉得 THINK BELIEVE SHOULD".split()
+)
 
 
 class Raised(Exception):
@@ -72,7 +75,9 @@ def ratio(a: str, b: str) -> float:
     places: dict[str, list[int]] = {}
     for j, y in enumerate(b):
         places.setdefault(y, []).append(j)
-    ends: list[int] = []  # ends[k]: the smallest place in b where a common subsequence of k + 1 characters ends
+    ends: list[int] = (
+        []
+    )  # ends[k]: the smallest place in b where a common subsequence of k + 1 characters ends
     for x in a:
         for j in reversed(places.get(x, [])):
             k = bisect.bisect_left(ends, j)
@@ -160,7 +165,11 @@ def repetition(completion: str) -> float:
                 except (ValueError, RecursionError):
                     entries = whole_objects(block[start:])
         if isinstance(entries, list) and entries:
-            items = [f"{e['bbox_2d']}_{e['label']}" for e in entries if isinstance(e, dict) and "bbox_2d" in e and "label" in e]
+            items = [
+                f"{e['bbox_2d']}_{e['label']}"
+                for e in entries
+                if isinstance(e, dict) and "bbox_2d" in e and "label" in e
+            ]
             return -(1 - len(set(items)) / len(items)) if items else 0.0
     words = completion.lower().split()
     if len(words) < 6:
@@ -242,51 +251,6 @@ def read_truths(block: str) -> list[dict]:
     if not isinstance(entries, list) or not all(good_box(e) and good_label(e) for e in entries):
         raise Raised
     return entries
-
-
-def coco_overlap(a: list[float], b: list[float]) -> float:
-    width = min(a[2] + a[0], b[2] + b[0]) - max(a[0], b[0])
-    height = min(a[3] + a[1], b[3] + b[1]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / (a[2] * a[3] + b[2] * b[3] - width * height)
-
-
-def is_ignored(box: list[float]) -> bool:
-    return not 0 <= box[2] * box[3] <= 1e10
-
-
-def coco_precision(detections: list[list[float]], truths: list[list[float]], threshold: float) -> np.ndarray | None:
-    """Interpolated precision at 101 recall points for one category; boxes are x, y, width, height."""
-    truths = sorted(truths, key=is_ignored)
-    wanted = sum(not is_ignored(box) for box in truths)
-    if wanted == 0:
-        return None
-    taken: set[int] = set()
-    hits, misses = [], []
-    for detection in detections[:100]:
-        best, match = min(threshold, 1 - 1e-10), None
-        for g, truth in enumerate(truths):
-            if g in taken:
-                continue
-            if match is not None and not is_ignored(truths[match]) and is_ignored(truth):
-                break
-            overlap = coco_overlap(detection, truth)
-            if overlap >= best:
-                best, match = overlap, g
-        ignored = is_ignored(detection if match is None else truths[match])
-        if match is not None:
-            taken.add(match)
-        hits.append(match is not None and not ignored)
-        misses.append(match is None and not ignored)
-    true, false = np.cumsum(hits, dtype=float), np.cumsum(misses, dtype=float)
-    recall, precision = true / wanted, true / (false + true + np.spacing(1))
-    for i in range(len(precision) - 1, 0, -1):
-        precision[i - 1] = max(precision[i - 1], precision[i])
-    points = np.zeros(101)
-    for i, at in enumerate(np.searchsorted(recall, np.linspace(0, 1, 101), side="left")):
-        points[i] = precision[at] if at < len(precision) else 0.0
-    return points
 
 
 def map_reward(student: str, reference: str, method: str) -> float:
@@ -383,124 +347,6 @@ def detection(completion: str, solution: str, method: str) -> float:
 
 
 # ---- mathematics ----
-
-NUMBER = r"[-+−]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+)"
-EXPONENT = r"(?:[eE][-+]?\d+)?"
-ONE_NUMBER = re.compile(rf"({NUMBER}{EXPONENT})\s*(?:([%％])|/\s*({NUMBER}{EXPONENT}))?", re.ASCII)
-
-
-def decimal(text: str) -> Fraction:
-    return Fraction(text.replace("−", "-").replace(",", ""))
-
-
-def parse_number(text: str) -> Fraction | None:
-    found = ONE_NUMBER.fullmatch(text.strip())
-    if not found:
-        return None
-    value = decimal(found.group(1))
-    if found.group(2):
-        return value / 100
-    if found.group(3):
-        below = decimal(found.group(3))
-        return value / below if below else None
-    return value
-
-
-def last_boxed(text: str) -> str | None:
-    at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if at < 0:
-        return None
-    rest = text[at + (6 if text.startswith("\\boxed", at) else 5) :]
-    if rest.startswith(" "):
-        return rest[1:].split("$")[0]
-    start, depth = rest.find("{"), 0
-    for i in range(max(start, 0), len(rest)):
-        depth += {"{": 1, "}": -1}.get(rest[i], 0)
-        if start >= 0 and depth == 0:
-            return rest[start + 1 : i]
-    return None
-
-
-def braced_fractions(text: str) -> str:
-    parts = text.split("\\frac")
-    out = parts[0]
-    for part in parts[1:]:
-        out += "\\frac"
-        if part.startswith("{"):
-            out += part
-        elif len(part) < 2:
-            return text
-        elif part[1] == "{":
-            out += "{" + part[0] + "}" + part[1:]
-        else:
-            out += "{" + part[0] + "}{" + part[1] + "}" + part[2:]
-    return out
-
-
-def normalised(text: str) -> str:
-    for what, to in (
-        ("\n", ""), ("\\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), ("\\left", ""), ("\\right", ""),
-        ("^{\\circ}", ""), ("^\\circ", ""), ("\\$", ""),
-    ):  # fmt: skip
-        text = text.replace(what, to)
-    if text.count("\\text{ ") == 1:
-        text = text.split("\\text{ ")[0]
-    text = text.replace("\\%", "").replace("%", "").replace(" .", " 0.").replace("{.", "{0.")
-    if not text:
-        return text
-    if text[0] == ".":
-        text = "0" + text
-    sides = text.split("=")
-    if len(sides) == 2 and len(sides[0]) <= 2:
-        text = sides[1]
-    text = re.sub(r"\\sqrt([^{])", r"\\sqrt{\1}", text, flags=re.DOTALL).replace(" ", "")
-    text = braced_fractions(text)
-    if text == "0.5":
-        text = "\\frac{1}{2}"
-    if found := re.fullmatch(r"(-?(?:0|[1-9][0-9]*))/(-?(?:0|[1-9][0-9]*))", text):
-        text = f"\\frac{{{found.group(1)}}}{{{found.group(2)}}}"
-    return text
-
-
-def math_number(text: str) -> Fraction | None:
-    text = text.strip()
-    if len(text) >= 2 and text[0] == "$" == text[-1]:
-        text = text[1:-1].strip()
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\%", "%").replace("{,}", ",").replace("\\!", "")
-    text = text.strip()
-    found = re.fullmatch(r"(-?)\\frac\{([^}]*)\}\{(.*)\}", braced_fractions(text), re.DOTALL)
-    if not text.startswith(("\\frac", "-\\frac")):
-        return parse_number(text)
-    if not found or any(c in "/%" for c in found.group(2) + found.group(3)):
-        return None
-    above, below = parse_number(found.group(2)), parse_number(found.group(3))
-    if above is None or not below:
-        return None
-    return -(above / below) if found.group(1) else above / below
-
-
-def last_number(text: str) -> Fraction | None:
-    found = list(re.finditer(r"[-+−]?\.?\d(?:[\d]|[.,/](?=\d))*%?", text, re.ASCII))
-    if not found:
-        return None
-    text = found[-1].group(0)
-    value = parse_number(text)
-    if value is None and (mark := max(text.rfind(","), text.rfind("/"))) >= 0:
-        value = parse_number(text[mark + 1 :].rstrip("%"))
-    return value
-
-
-def number_in_text(text: str) -> Fraction | None:
-    boxed = last_boxed(text)
-    for value in (None if boxed is None else math_number(boxed), math_number(text), last_number(text)):
-        if value is not None:
-            return value
-    return None
-
-
-def same_number(a: str, b: str) -> bool:
-    x, y = number_in_text(a), number_in_text(b)
-    return x is not None and y is not None and x == y
 
 
 def math_reward(completion: str, solution: str) -> float:

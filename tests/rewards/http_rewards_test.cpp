@@ -26,6 +26,7 @@ class LoopbackServer {
   std::string start() {
     const int port = server.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([this] { server.listen_after_bind(); });
+    while (!server.is_running()) std::this_thread::yield();  // stop() does nothing before
     return "http://127.0.0.1:" + std::to_string(port);
   }
   httplib::Server server;

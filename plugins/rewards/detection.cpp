@@ -16,7 +16,6 @@
 namespace {
 
 using graft::Json;
-using rewards::LabelledBox;
 
 struct Entry {
   graft::BoxCorners corners{};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <map>
 #include <memory>
 
@@ -16,6 +17,12 @@
 namespace {
 
 using graft::Json;
+
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string out;
+  for (const std::string_view part : parts) out += part;
+  return out;
+}
 
 bool is_whole(const Json& value) {
   return value.is_int() || (value.is_number() && std::floor(value.as_number()) == value.as_number());
@@ -71,11 +78,12 @@ class Checker {
                                                   "title",
                                                   "description"};
     for (const auto& [key, value] : schema.members()) {
-      const std::string inner = path + "." + key;
+      const std::string inner = joined({path, ".", key});
       if (std::find(std::begin(kKnown), std::end(kKnown), key) == std::end(kKnown))
         throw graft::Error("\"" + inner + "\": this keyword of JSON Schema is not offered here");
       if (key == "properties") {
-        for (const auto& [name, property] : value.members()) check_schema(property, inner + "." + name);
+        for (const auto& [name, property] : value.members())
+          check_schema(property, joined({inner, ".", name}));
       } else if (key == "items" || key == "additionalProperties" || key == "not") {
         check_schema(value, inner);
       } else if (key == "anyOf" || key == "allOf") {
@@ -162,14 +170,14 @@ class Checker {
       for (const auto& [name, property] : rule.members()) {
         const Json* member = value.find(name);
         std::string found = member == nullptr ? std::string() : fault(property, *member);
-        if (!found.empty()) return "." + name + found;
+        if (!found.empty()) return joined({".", name, found});
       }
     } else if (key == "additionalProperties") {
       const Json* named = schema.find("properties");
       for (const auto& [name, member] : value.members()) {
         if (named != nullptr && named->contains(name)) continue;
         std::string found = fault(rule, member);
-        if (!found.empty()) return "." + name + found;
+        if (!found.empty()) return joined({".", name, found});
       }
     }
     return {};
@@ -181,7 +189,7 @@ class Checker {
     if (key == "maxItems" && n > rule.as_number()) return ": has more than " + rule.dump() + " items";
     for (std::size_t i = 0; key == "items" && i < value.items().size(); ++i) {
       std::string found = fault(rule, value.items()[i]);
-      if (!found.empty()) return "[" + std::to_string(i) + "]" + found;
+      if (!found.empty()) return joined({"[", std::to_string(i), "]", found});
     }
     return {};
   }

@@ -99,7 +99,7 @@ TEST(FuzzRewards, ScoresStayInTheirRangeAndAreRepeatable) {
   testing::load_rewards(registry, GRAFT_PLUGIN_DIR);
   KeyedRandom random(7, {1});
   testing::RewardData data;
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; i < 600; ++i) {
     std::string answer = generated(random);
     data.completions.push_back(random.below(2) == 0 ? "<think></think><answer>" + answer + "</answer>"
                                                     : std::move(answer));

@@ -33,6 +33,12 @@ struct AdapterTensor {
   double learning_rate_scale = 1.0;
 };
 
+// How far training has moved an adapted layer: ‖ΔW - ΔW of the start‖ / ‖W‖ in Frobenius norms.
+struct LayerChange {
+  std::string layer;
+  double relative_change = 0.0;
+};
+
 struct AttachOptions {
   std::string strategy;                              // component name: "lora", "full"
   nlohmann::json params = nlohmann::json::object();  // as given by the user, without defaults
@@ -103,6 +109,8 @@ class Adapter {
   // Runs `body` with these values in place; the current ones are back afterwards, bit for bit, also if it
   // throws. No graph may be alive across the call. keep_reference() comes first.
   void with_reference(const std::function<void()>& body);
+  // Of each adapted layer since keep_reference(); none if the strategy cannot be merged. float32, a merge or two a layer.
+  [[nodiscard]] std::vector<LayerChange> layer_changes() const;
 
  private:
   struct State;

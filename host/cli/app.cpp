@@ -47,6 +47,7 @@ int run(int argc, char** argv) {
   add_config_commands(app);
   add_report_commands(app);
   add_adapter_commands(app);
+  add_doctor_commands(app);
   try {
     app.parse(argc, argv);
     return support::kExitDone;

@@ -7,7 +7,7 @@
 #   graft_lib     libgraft.so, both of them
 #   graft         the command
 
-set(GRAFT_CORE_FOLDERS support config plugin data text image)
+set(GRAFT_CORE_FOLDERS support config plugin data text image monitor)
 set(GRAFT_ENGINE_FOLDERS model rollout rewards objective adapt memory train distributed sweep doctor report embed)
 set(host ${PROJECT_SOURCE_DIR}/host)
 

@@ -179,6 +179,31 @@ struct EvalConfig {
   double iou_threshold = 0.5;
 };
 
+// Thresholds of the rules in host/monitor, which tell where each comes from. Shares are of 1.
+struct MonitorConfig {
+  bool enabled = true;
+  std::vector<std::string> ignore;   // rules by name
+  std::int64_t window = 10;          // steps
+  std::int64_t constant_steps = 20;  // steps
+  std::int64_t flat_steps = 100;     // steps
+  double unparsable_share = 0.5;
+  double no_score_share = 0.2;
+  double zero_variance_share = 0.8;
+  double length_growth = 2.0;  // factor
+  double truncated_share = 0.5;
+  double reward_length_correlation = 0.8;
+  double zero_gradient = 1e-8;
+  double adapter_learning_rate = 5e-6;
+  double adapter_change = 1e-6;     // of the norm of the weights
+  std::int64_t adapter_steps = 20;  // 0: never measured
+  double kl_spike = 10.0;           // factor
+  double kl_floor = 0.1;
+  double entropy_collapse = 0.1;  // factor
+  double clipped_share = 0.3;
+
+  bool operator==(const MonitorConfig&) const = default;
+};
+
 struct RunConfig {
   std::int64_t seed = 0;
   std::string output_dir;
@@ -193,6 +218,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   TrainConfig train;
   EvalConfig eval;
+  MonitorConfig monitor;
 
   // data.image_position is "first": by itself, or because of objective.parity=vlm_r1.
   [[nodiscard]] bool puts_images_first() const {

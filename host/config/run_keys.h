@@ -7,6 +7,7 @@
 // (run_config.cpp) assigns it. So a key cannot be documented but not read, or the other way round.
 #pragma once
 
+#include "config/monitor_keys.h"
 #include "config/peft_keys.h"
 #include "config/run_config.h"
 
@@ -376,6 +377,8 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("temperature", c.eval.temperature, {.description = "0: greedy.", .minimum = 0});
   v.key("iou_threshold", c.eval.iou_threshold,
         {.description = "A box counts as correct from this IoU on.", .maximum = 1, .above = 0});
+
+  describe_monitor_keys(c.monitor, v);
 }
 
 }  // namespace graft::config

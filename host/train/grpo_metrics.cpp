@@ -114,6 +114,19 @@ std::vector<bool> included_completions(const rollout::Rollouts& rollouts, bool m
   return included;
 }
 
+nlohmann::ordered_json reward_length_correlation(const Experience& experience) {
+  double n = 0, r = 0, l = 0, rr = 0, ll = 0, rl = 0;
+  for (std::size_t i = 0; i < experience.advantages.rewards.size(); ++i) {
+    const double reward = experience.advantages.rewards[i];
+    if (std::isnan(reward)) continue;
+    const auto length = static_cast<double>(experience.rollouts.completions[i].ids.size());
+    n += 1, r += reward, l += length, rr += reward * reward, ll += length * length, rl += reward * length;
+  }
+  const double reward_variance = n * rr - r * r, length_variance = n * ll - l * l;
+  if (reward_variance <= 1e-12 * n * rr || length_variance <= 1e-12 * n * ll) return nullptr;
+  return (n * rl - r * l) / std::sqrt(reward_variance * length_variance);
+}
+
 nlohmann::ordered_json rollout_metrics(const Experience& experience, const rewards::RewardSet& rewards,
                                        const RunState& state) {
   const rewards::Scores& scores = experience.scores;
@@ -137,6 +150,7 @@ nlohmann::ordered_json rollout_metrics(const Experience& experience, const rewar
   metrics["reward"] = experience.advantages.reward_mean;
   metrics["reward_std"] = experience.advantages.reward_std;
   add_zero_variance(metrics, experience.advantages, rewards.range());
+  metrics["reward_length_correlation"] = reward_length_correlation(experience);
   return metrics;
 }
 

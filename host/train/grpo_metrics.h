@@ -22,10 +22,13 @@ namespace graft::train {
 // Which completions enter the loss: all, or those that ended by themselves (DAPO's overlong filter).
 [[nodiscard]] std::vector<bool> included_completions(const rollout::Rollouts& rollouts, bool mask_truncated);
 
+// Pearson's correlation of reward and length in tokens over the completions that have a score; null if either does not vary.
+[[nodiscard]] nlohmann::ordered_json reward_length_correlation(const Experience& experience);
+
 // Metrics of a rollout, under TRL's names: num_tokens, completions/*, rewards/NAME/mean and std, reward, reward_std,
 // frac_reward_zero_std; and graft's own: rewards/NAME/unparsable and no_score (shares of the completions),
 // frac_reward_zero_std_low and _high: which side of the middle of the rewards' range (of the mean reward if the range is not
-// finite) the groups without spread are on. All failed, or all solved?
+// finite) the groups without spread are on (all failed, or all solved?); reward_length_correlation, null without variance.
 [[nodiscard]] nlohmann::ordered_json rollout_metrics(const Experience& experience,
                                                      const rewards::RewardSet& rewards,
                                                      const RunState& state);

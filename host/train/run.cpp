@@ -20,6 +20,7 @@
 #include "train/run_length.h"
 #include "train/session.h"
 #include "train/sft.h"
+#include "train/watch.h"
 
 namespace graft::train {
 
@@ -76,11 +77,6 @@ std::vector<support::ProgressField> progress_fields(const nlohmann::ordered_json
   return fields;
 }
 
-// Whether a multiple of `every` lies in (before, now]; 0: never.
-bool is_due(std::int64_t every, std::int64_t before, std::int64_t now) {
-  return every > 0 && now / every > before / every;
-}
-
 // Continues from the checkpoint that train.resume names, if any.
 template <typename Trainer>
 void resume(const config::RunConfig& config, adapt::Adapter& adapter, Trainer& trainer) {
@@ -100,13 +96,15 @@ void resume(const config::RunConfig& config, adapt::Adapter& adapter, Trainer& t
 
 // Writes what is logged of the rows of one call: the means since the last logged row. True if something was.
 bool log_rows(const config::RunConfig& config, RunState& state,
-              const std::vector<nlohmann::ordered_json>& rows, MetricsFile& metrics) {
+              const std::vector<nlohmann::ordered_json>& rows, MetricsFile& metrics, Watch& watch) {
   bool is_logged = false;
   for (const auto& row : rows) {
     state.window.add(row);
     const auto step = row["step"].get<std::int64_t>();
     if (!is_due(config.train.logging_steps, step - 1, step) && step != config.train.steps) continue;
-    metrics.write(state.window.take());
+    const nlohmann::ordered_json logged = state.window.take();
+    metrics.write(logged);
+    watch.observe(logged);
     is_logged = true;
   }
   return is_logged;
@@ -137,6 +135,7 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
               const PeriodicEvaluation& evaluation, RunFiles& files, OneStep&& one_step,
               AfterLog&& after_log) {
   RunState& state = trainer.state();
+  Watch watch(config, adapter, files.directory(), state.step);
   const std::int64_t last = config.train.steps;
   std::int64_t saved = state.step;
   const auto save = [&] {
@@ -157,8 +156,10 @@ void run_loop(const config::RunConfig& config, const char* label, adapt::Adapter
       if (is_best) write_best_model(files.directory(), state.best);
       if (is_over) break;
       if (support::interrupt_requested()) throw support::Interrupted("a signal came");
-      const std::vector<nlohmann::ordered_json> rows = one_step();
-      after_log(log_rows(config, state, rows, files.metrics()));
+      const std::int64_t before = state.step;
+      std::vector<nlohmann::ordered_json> rows = one_step();
+      watch.measure(before, rows);
+      after_log(log_rows(config, state, rows, files.metrics(), watch));
       progress.update(state.step, progress_fields(rows.front()));
     }
   } catch (const support::Interrupted&) {
@@ -199,6 +200,7 @@ struct Start {
 Start start_run(const config::LoadedConfig& given, config::Command command) {
   prepare_process(given.config);
   check_output_dir(given.config);
+  check_watch(given.config);
   Start start;
   start.dataset = load_samples(config::train_files(given.config.data), given.config, given.config.data.limit);
   start.loaded = with_run_length(given, static_cast<std::int64_t>(start.dataset.samples.size()), command);

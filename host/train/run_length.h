@@ -20,4 +20,9 @@ namespace graft::train {
 [[nodiscard]] config::LoadedConfig with_run_length(const config::LoadedConfig& loaded, std::int64_t samples,
                                                    config::Command command);
 
+// Whether a multiple of `every` lies in (before, now]; 0: never.
+[[nodiscard]] constexpr bool is_due(std::int64_t every, std::int64_t before, std::int64_t now) {
+  return every > 0 && now / every > before / every;
+}
+
 }  // namespace graft::train

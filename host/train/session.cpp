@@ -9,6 +9,7 @@
 #include "support/error.h"
 #include "support/log.h"
 #include "support/strings.h"
+#include "train/watch.h"
 
 namespace graft::train {
 
@@ -108,6 +109,7 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   session.model = open_model(*session.registry, config);
   session.adapter = adapt::Adapter::attach(*session.model, *session.registry, attach_options(config));
   check_attached(config, *session.adapter);
+  if (measures_layers(config, *session.adapter)) session.adapter->keep_reference();
   support::log_info(session.adapter->summary());
   return session;
 }

@@ -6,7 +6,7 @@ source "$(dirname "$0")/lib.sh"
 make_shapes data 64 5
 
 settings=(train.steps=8 train.save_steps=3 train.logging_steps=1 peft.params.dropout=0.1 objective.beta=0.04
-  objective.num_iterations=2 data.eval=data/train.jsonl train.eval_steps=3 eval.samples=4 train.metric_for_best_model=eval_reward)
+  objective.num_iterations=2 data.eval=data/train.jsonl train.eval_steps=3 eval.samples=4 train.metric_for_best_model=eval_reward monitor.adapter_steps=2)
 grpo whole "${settings[@]}" 2> whole.log
 grpo again "${settings[@]}" 2> again.log
 cmp <(without_times whole/metrics.jsonl) <(without_times again/metrics.jsonl) || fail "two equal runs differ in metrics"
@@ -34,6 +34,8 @@ grep -q "continuing from" resumed.log || fail "did not say what it continues fro
 cmp <(without_times whole/metrics.jsonl) <(without_times cut/metrics.jsonl) || fail "metrics differ after resuming"
 cmp whole/completions.jsonl cut/completions.jsonl || fail "completions differ after resuming"
 cmp whole/adapter/adapter_model.safetensors cut/adapter/adapter_model.safetensors || fail "adapter differs after resuming"
+cmp whole/layer_changes.jsonl cut/layer_changes.jsonl || fail "changes of the layers differ after resuming"
+[ "$(wc -l < whole/layer_changes.jsonl)" = 4 ] || fail "expected the changes of the layers at steps 2, 4, 6 and 8"
 cmp whole/best.json cut/best.json || fail "the best model differs after resuming"
 cmp whole/checkpoint-8/optimizer.safetensors cut/checkpoint-8/optimizer.safetensors || fail "optimizer differs"
 

@@ -15,7 +15,7 @@ root=$1
 check=$2
 cd "$root"
 
-core='support config plugin data text image'
+core='support config plugin data text image monitor'
 order="$core model rollout rewards objective adapt memory train distributed sweep doctor report embed cli"
 top='CMakeLists.txt CMakePresets.json README.md CHANGELOG.md CONTRIBUTING.md LICENSE plugin_api plugins host configs tests'
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace graft::train {
 namespace {
 
@@ -21,6 +23,26 @@ TEST(IncludedCompletions, LeaveOutTruncatedOnesOnlyWhenAsked) {
   const rollout::Rollouts rollouts = make_rollouts({{3, true}, {8, false}});
   EXPECT_EQ(included_completions(rollouts, false), (std::vector<bool>{true, true}));
   EXPECT_EQ(included_completions(rollouts, true), (std::vector<bool>{true, false}));
+}
+
+Experience experience_of(const std::vector<std::size_t>& lengths, const std::vector<double>& rewards) {
+  Experience experience;
+  for (const std::size_t length : lengths) {
+    experience.rollouts.completions.emplace_back().ids.assign(length, 1);
+  }
+  experience.advantages.rewards = rewards;
+  return experience;
+}
+
+TEST(RewardLengthCorrelation, IsPearsonsOverTheCompletionsWithAScore) {
+  constexpr double kNoScore = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_NEAR(reward_length_correlation(experience_of({2, 4, 6}, {0.1, 0.2, 0.3})), 1.0, 1e-12);
+  EXPECT_NEAR(reward_length_correlation(experience_of({2, 4, 6, 9}, {0.3, 0.2, 0.1, kNoScore})), -1.0, 1e-12);
+  EXPECT_NEAR(reward_length_correlation(experience_of({1, 2, 3, 4}, {1.0, 3.0, 2.0, 5.0})),
+              0.8315218406202999, 1e-12);
+  EXPECT_TRUE(reward_length_correlation(experience_of({2, 4}, {0.5, 0.5})).is_null());
+  EXPECT_TRUE(reward_length_correlation(experience_of({3, 3}, {0.5, 0.7})).is_null());
+  EXPECT_TRUE(reward_length_correlation(experience_of({3}, {kNoScore})).is_null());
 }
 
 UpdateResult result_of_four_tokens() {

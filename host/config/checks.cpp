@@ -70,7 +70,9 @@ class Checker {
     required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
     required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
     check_schedule(c_, command_, where_);
-    if (MonitorConfig off{.enabled = false}; !c_.monitor.enabled && c_.monitor != off) {
+    MonitorConfig off;
+    off.enabled = false;
+    if (!c_.monitor.enabled && c_.monitor != off) {
       fail("monitor.enabled", "is false, so the other keys of monitor have no effect; leave them out");
     }
     if (command_ == kSft) {

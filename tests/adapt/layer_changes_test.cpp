@@ -31,8 +31,8 @@ std::vector<at::Tensor> copies(const Adapter& adapter) {
 
 TEST(LayerChanges, AreZeroAtTheStartWhateverTheInitialUpdateIs) {
   const auto model = tests::open_tiny_model();
-  for (const char* init : {"true", "gaussian", "pissa"}) {
-    const auto adapter = attach(*model, "lora", {{"r", 4}, {"alpha", 8}, {"init_lora_weights", init}});
+  for (const char* init : {"kaiming", "gaussian", "pissa"}) {
+    const auto adapter = attach(*model, "lora", {{"r", 4}, {"alpha", 8}, {"init", init}});
     adapter->keep_reference();
     const auto changes = adapter->layer_changes();
     EXPECT_EQ(changes.size(), 2U * 2U) << init;  // two layers of two sites

@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// doctor run, doctor rules: what the metrics of a run give away.
+// doctor rewards: would these rewards teach this model anything? doctor run, doctor rules: what the metrics of a run give away.
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 
 #include "cli/commands.h"
+#include "cli/recorded_completions.h"
+#include "config/command_line.h"
 #include "config/run_config.h"
 #include "monitor/monitor.h"
 #include "monitor/rules.h"
+#include "rewards/report.h"
 #include "support/error.h"
+#include "support/files.h"
+#include "support/interrupt.h"
 #include "support/strings.h"
+#include "train/preflight.h"
+#include "train/prompt_source.h"
+#include "train/session.h"
 
 namespace graft::cli {
 
@@ -82,11 +93,97 @@ void list_rules() {
   }
 }
 
+// Takes an option out of the arguments that belong to the configuration.
+std::optional<std::string> take_option(std::vector<std::string>& args, const std::string& option) {
+  const auto at = std::find(args.begin(), args.end(), option);
+  if (at == args.end()) return std::nullopt;
+  if (at + 1 == args.end()) throw support::UserError(cat(option, " needs a value"));
+  std::string value = *(at + 1);
+  args.erase(at, at + 2);
+  return value;
+}
+
+bool take_flag(std::vector<std::string>& args, const std::string& flag) {
+  const auto at = std::find(args.begin(), args.end(), flag);
+  if (at == args.end()) return false;
+  args.erase(at);
+  return true;
+}
+
+RecordedCompletions read_completions(const std::string& file) {
+  RecordedCompletions completions;
+  std::istringstream lines(support::read_file(file));
+  std::size_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.empty()) continue;
+    const auto row = nlohmann::json::parse(line, nullptr, false);
+    if (!row.is_object()) {
+      throw support::UserError(cat(file, ':', number,
+                                   ": not a JSON object; expected one with \"completion\", as in the "
+                                   "completions.jsonl of a run"));
+    }
+    try {
+      completions.add(row);
+    } catch (const support::UserError& error) {
+      throw support::UserError(cat(file, ':', number, ": ", error.what()));
+    }
+  }
+  return completions;
+}
+
+rewards::Report report_of_file(const config::RunConfig& config, const std::string& file) {
+  const auto registry = train::open_registry(config.plugins);
+  const auto rewards = train::open_rewards(*registry, config);
+  const RecordedCompletions completions = read_completions(file);
+  const std::vector<rewards::Item> items = completions.items();
+  if (items.empty()) throw support::UserError(cat(file, " holds no completions"));
+  rewards::ReportContext context;
+  context.prompt = cat(config.data.system_prompt.value_or(""), "\n", config.data.question_template);
+  return rewards::examine(*rewards, items, context);
+}
+
+rewards::Report report_of_model(const config::RunConfig& config) {
+  support::install_interrupt_handlers();
+  data::Dataset dataset = train::load_samples(config::train_files(config.data), config, config.data.limit);
+  const train::Session session = train::open_inference(config);
+  const train::PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
+                                    static_cast<std::uint64_t>(config.seed));
+  rewards::Report report =
+      train::sample_report(session, prompts, config, static_cast<std::size_t>(config.preflight.prompts));
+  for (rewards::Mismatch& m :
+       rewards::check_contracts(*session.rewards, train::report_context(*session.model, config))) {
+    report.mismatches.push_back(std::move(m));
+  }
+  return report;
+}
+
+void run_doctor_rewards(std::vector<std::string> args) {
+  const auto completions = take_option(args, "--completions");
+  const bool as_json = take_flag(args, "--json");
+  const auto file = config::take_config_flag(args);
+  const config::LoadedConfig loaded = config::load_run_config(file, args, config::kTrain);
+  const rewards::Report report =
+      completions ? report_of_file(loaded.config, *completions) : report_of_model(loaded.config);
+  std::cout << (as_json ? rewards::report_json(report).dump(2) + "\n" : rewards::report_text(report));
+  if (report.is_pointless()) {
+    throw support::PreflightError("training with these rewards would be pointless; see the report");
+  }
+}
+
 }  // namespace
 
 void add_doctor_commands(CLI::App& app) {
   CLI::App* doctor =
       app.add_subcommand("doctor", "Finds what wastes a run, and says what to do")->require_subcommand(1);
+  CLI::App* rewards =
+      doctor->add_subcommand("rewards",
+                             "Samples completions and tells how each reward takes them, why it does not, and "
+                             "what to do: --config FILE "
+                             "[key=value …] [--completions FILE.jsonl instead of sampling] [--json]");
+  rewards->prefix_command();
+  rewards->callback([rewards] { run_doctor_rewards(rewards->remaining()); });
+
   auto options = std::make_shared<RunOptions>();
   CLI::App* run = doctor->add_subcommand("run", "Reads the metrics of a run, finished or not");
   run->add_option("path", options->path,

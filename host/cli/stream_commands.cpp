@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/jsonl_stream.h"
+#include "cli/recorded_completions.h"
 #include "objective/logprobs.h"
 #include "rewards/rewards.h"
 #include "support/error.h"
@@ -79,26 +80,6 @@ void run_logprobs(const StreamOptions& options) {
   });
 }
 
-// "image_size": [w, h] or a list of such pairs, one an image.
-std::vector<std::pair<std::int64_t, std::int64_t>> size_members(const nlohmann::json& row,
-                                                                const std::string& key) {
-  std::vector<std::pair<std::int64_t, std::int64_t>> sizes;
-  if (!row.contains(key) || row[key].is_null()) return sizes;
-  const nlohmann::json& value = row[key];
-  const auto is_pair = [](const nlohmann::json& v) {
-    return v.is_array() && v.size() == 2 && v[0].is_number_integer() && v[1].is_number_integer();
-  };
-  const nlohmann::json list = is_pair(value) ? nlohmann::json::array({value}) : value;
-  if (!list.is_array())
-    throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
-  for (const nlohmann::json& pair : list) {
-    if (!is_pair(pair))
-      throw support::UserError(cat("\"", key, "\" has to be [width, height] or a list of such pairs"));
-    sizes.emplace_back(pair[0].get<std::int64_t>(), pair[1].get<std::int64_t>());
-  }
-  return sizes;
-}
-
 const char* status_word(rewards::Status status) {
   switch (status) {
     case rewards::Status::kOk:
@@ -135,22 +116,10 @@ void run_score(const StreamOptions& options) {
   for (const std::string& reward : options.rewards) specs.push_back(reward_spec(reward));
   const rewards::RewardSet set(*registry, specs);
   for_each_line([&](const nlohmann::json& row) {
-    const std::string prompt = text_member(row, "prompt", ""), completion = text_member(row, "completion");
-    const std::string raw = text_member(row, "completion_raw", completion);
-    const std::string solution = text_member(row, "solution", ""), record = row.dump();
-    rewards::Item item;
-    item.prompt = prompt;
-    item.completion = completion;
-    item.completion_raw = raw;
-    item.solution = solution;
-    item.sample_json = record;
-    const auto original = size_members(row, "image_size"), processed = size_members(row, "processed_size");
-    for (std::size_t i = 0; i < original.size(); ++i) {
-      rewards::ImageSize size{original[i].first, original[i].second, 0, 0};
-      if (i < processed.size()) std::tie(size.processed_width, size.processed_height) = processed[i];
-      item.images.push_back(size);
-    }
-    const rewards::Scores scores = set.score({&item, 1}, 0);
+    RecordedCompletions completions;
+    completions.add(row);
+    const std::vector<rewards::Item> items = completions.items();
+    const rewards::Scores scores = set.score(items, 0);
     nlohmann::ordered_json result;
     for (std::size_t k = 0; k < set.components().size(); ++k) {
       result["scores"][set.components()[k]] = rewards::score_json(scores.values[0][k]);

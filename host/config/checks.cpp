@@ -70,16 +70,22 @@ class Checker {
     required(!c_.output_dir.empty(), "output_dir", "a directory to write to", "--output_dir DIR");
     required(!c_.data.train.empty(), "data.train", "at least one JSONL file", "--data_file_paths FILE");
     check_schedule(c_, command_, where_);
-    MonitorConfig off;
-    off.enabled = false;
-    if (!c_.monitor.enabled && c_.monitor != off) {
-      fail("monitor.enabled", "is false, so the other keys of monitor have no effect; leave them out");
-    }
+    switched_off("monitor.enabled", "monitor", c_.monitor);
+    switched_off("preflight.enabled", "preflight", c_.preflight);
     if (command_ == kSft) {
       one_limit("train.micro_batch_size", c_.train.micro_batch_size);
       divides("train.micro_batch_size", c_.train.samples_per_micro_batch(), "train.batch_size",
               c_.train.batch_size);
     }
+  }
+
+  // The other keys of a section that is off stay at their defaults.
+  template <typename Section>
+  void switched_off(const char* key, const char* name, const Section& section) const {
+    Section off;
+    off.enabled = false;
+    if (section.enabled || section == off) return;
+    fail(key, cat("is false, so the other keys of ", name, " have no effect; leave them out"));
   }
 
   void check_grpo() const {

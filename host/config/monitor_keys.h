@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of the section "monitor"; part of describe_keys().
+// The keys of the sections "preflight" and "monitor"; part of describe_keys().
 #pragma once
 
 #include "config/key_spec.h"
 #include "config/run_config.h"
 
 namespace graft::config {
+
+template <typename Visitor>
+void describe_preflight_keys(PreflightConfig& c, Visitor& v) {
+  v.section("preflight", "The look at a few completions before training, also by graft doctor rewards",
+            kTrain);
+  v.key("enabled", c.enabled,
+        {.description =
+             "Sample and score before the first step, say what stands against training, and end with exit "
+             "code 4 if no group of completions would teach anything.",
+         .flag = "preflight"});
+  v.key("prompts", c.prompts,
+        {.description = "Prompts, with rollout.num_generations completions each.", .minimum = 1});
+}
 
 template <typename Visitor>
 void describe_monitor_keys(MonitorConfig& c, Visitor& v) {

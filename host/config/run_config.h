@@ -179,6 +179,13 @@ struct EvalConfig {
   double iou_threshold = 0.5;
 };
 
+struct PreflightConfig {
+  bool enabled = true;
+  std::int64_t prompts = 8;
+
+  bool operator==(const PreflightConfig&) const = default;
+};
+
 // Thresholds of the rules in host/monitor, which tell where each comes from. Shares are of 1.
 struct MonitorConfig {
   bool enabled = true;
@@ -218,6 +225,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   TrainConfig train;
   EvalConfig eval;
+  PreflightConfig preflight;
   MonitorConfig monitor;
 
   // data.image_position is "first": by itself, or because of objective.parity=vlm_r1.

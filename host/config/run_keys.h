@@ -378,6 +378,7 @@ void describe_keys(RunConfig& c, Visitor& v) {
   v.key("iou_threshold", c.eval.iou_threshold,
         {.description = "A box counts as correct from this IoU on.", .maximum = 1, .above = 0});
 
+  describe_preflight_keys(c.preflight, v);
   describe_monitor_keys(c.monitor, v);
 }
 

@@ -190,8 +190,14 @@ nlohmann::ordered_json completion_table(const Experience& experience, const rewa
     row["step"] = step;
     row["id"] = sample.id;
     row["prompt"] = sample.question;
-    row["completion"] = completion.raw_text;
+    row["completion"] = completion.text;
+    row["completion_raw"] = completion.raw_text;
     row["solution"] = sample.solution;
+    row["finished"] = completion.is_finished;
+    for (const model::PreparedImage& image : experience.items[completion.prompt].prompt.images) {
+      row["image_size"].push_back({image.original_width, image.original_height});
+      row["processed_size"].push_back({image.processed_width, image.processed_height});
+    }
     for (std::size_t k = 0; k < rewards.components().size(); ++k) {
       row["rewards"][rewards.components()[k]] = rewards::score_json(scores.values[i][k]);
     }

@@ -39,7 +39,8 @@ namespace graft::train {
 [[nodiscard]] nlohmann::ordered_json update_metrics(const UpdateResult& result,
                                                     const config::ObjectiveConfig& objective);
 
-// One object a completion: step, prompt, completion, solution, rewards by name (null without a score), advantage.
+// One object a completion: step, id, prompt, completion, solution, finished, image sizes, rewards by name (null without a score), advantage;
+// graft doctor rewards reads them.
 [[nodiscard]] nlohmann::ordered_json completion_table(const Experience& experience,
                                                       const rewards::RewardSet& rewards, std::int64_t step);
 

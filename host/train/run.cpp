@@ -17,6 +17,7 @@
 #include "train/grpo.h"
 #include "train/metrics.h"
 #include "train/periodic_evaluation.h"
+#include "train/preflight.h"
 #include "train/run_length.h"
 #include "train/session.h"
 #include "train/sft.h"
@@ -222,6 +223,7 @@ void run_grpo(const config::LoadedConfig& given) {
   trainer.state().samples_skipped = dataset.skipped;
   const PeriodicEvaluation evaluation(config, session, config::kTrain);
   resume(config, *session.adapter, trainer);
+  if (trainer.state().step == 0) run_preflight(session, prompts, config);
   RunFiles files(loaded, trainer.state().step);
   nlohmann::ordered_json completions;
   run_loop(

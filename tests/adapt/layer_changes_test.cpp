@@ -35,7 +35,7 @@ TEST(LayerChanges, AreZeroAtTheStartWhateverTheInitialUpdateIs) {
     const auto adapter = attach(*model, "lora", {{"r", 4}, {"alpha", 8}, {"init", init}});
     adapter->keep_reference();
     const auto changes = adapter->layer_changes();
-    EXPECT_EQ(changes.size(), 2U * 2U) << init;  // two layers of two sites
+    EXPECT_EQ(changes.size(), 4U * 2U) << init;  // four layers of two sites
     for (const auto& change : changes) EXPECT_EQ(change.relative_change, 0.0) << init << ' ' << change.layer;
   }
 }

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning curves of PEFT strategies on the demo: GRPO from its supervised checkpoint, held-out mean IoU every few steps.
 
-    learning.py strategies   LoRA (r 8, alpha 32) against full fine-tuning. Every learning rate of GRID with seed 0; the two
-                             best of each with seeds 0, 1, 2; each then stands for itself with the rate whose mean held-out
-                             IoU at the end is highest
+    learning.py strategies   LoRA (r 8, alpha 32) against full fine-tuning. Every learning rate of its grid with seed 0,
+                             the two best of each with seeds 0, 1, 2; each then stands with the rate whose mean held-out IoU
+                             at the end is highest
     learning.py ranks        LoRA with r in RANKS at alpha = 4 r and at alpha = 32, and alpha in ALPHAS at r = 8, seed 0
-    learning.py rates        LoRA with r in RATE_RANKS at alpha = 32, every learning rate of GRID from 5e-4 on, seed 0
+    learning.py rates        LoRA with r in RATE_RANKS at alpha = 32, every learning rate of LORA_GRID, seed 0
 
 A run is one `graft train` in a directory of its own under --out, and is not repeated if it is complete there. Figures are
 printed as name=value; curves are drawn as PNG where matplotlib is at hand. Everything is counted in optimizer steps, so
@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[2]
-GRID = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+FULL_GRID = (1e-4, 2e-4, 5e-4, 1e-3)  # at 2e-3 the first updates ruin the model: IoU 0.46 -> 0.17 in four steps
+LORA_GRID = (5e-4, 1e-3, 2e-3, 5e-3)
 SEEDS = (0, 1, 2)
 RANKS = (1, 2, 4, 8, 16, 32)
 ALPHAS = (8, 16, 32, 64, 128)
@@ -113,7 +114,7 @@ def steps_to(curve: Curve, iou: float) -> int | None:
 
 
 def best_rate(lab: Laboratory, rank: int, alpha: float) -> tuple[float, dict[Run, Curve]]:
-    grid = lab.curves([Run(rank, alpha, rate, 0) for rate in GRID])
+    grid = lab.curves([Run(rank, alpha, rate, 0) for rate in (LORA_GRID if rank else FULL_GRID)])
     two_best = sorted(grid, key=lambda run: final(grid[run]), reverse=True)[:2]
     repeated = {run.learning_rate: lab.curves([Run(rank, alpha, run.learning_rate, seed) for seed in SEEDS])
                 for run in two_best}
@@ -157,7 +158,7 @@ def ranks(lab: Laboratory) -> None:
 
 def rates(lab: Laboratory) -> None:
     for rank in RATE_RANKS:
-        for run, curve in lab.curves([Run(rank, 32, rate, 0) for rate in GRID if rate >= 5e-4]).items():
+        for run, curve in lab.curves([Run(rank, 32, rate, 0) for rate in LORA_GRID]).items():
             print(f"r{rank}_lr{run.learning_rate:g}={final(curve):.4f}")
 
 

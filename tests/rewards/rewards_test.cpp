@@ -86,11 +86,11 @@ TEST_F(RewardSetTest, TheSameRewardTwiceGetsNamesOfItsOwn) {
 
 TEST_F(RewardSetTest, ContractsTellTheCoordinateSpace) {
   const RewardSet rewards(registry_, {{"iou", 1.0, {{"space", "per_mille"}}}});
-  ASSERT_EQ(rewards.contracts().size(), 1u);
-  EXPECT_EQ(rewards.contracts()[0].coordinate_space, GRAFT_SPACE_PER_MILLE);
-  EXPECT_NE(rewards.contracts()[0].format.find("[x1, y1, x2, y2]"), std::string::npos);
-  EXPECT_EQ(rewards.contracts()[0].parts, GRAFT_PART_ANSWER | GRAFT_PART_BOX);
-  EXPECT_EQ(rewards.contracts()[0].box_notations,
+  ASSERT_EQ(rewards.infos().size(), 1u);
+  EXPECT_EQ(rewards.infos()[0].contract.coordinate_space, GRAFT_SPACE_PER_MILLE);
+  EXPECT_NE(rewards.infos()[0].contract.format.find("[x1, y1, x2, y2]"), std::string::npos);
+  EXPECT_EQ(rewards.infos()[0].contract.parts, GRAFT_PART_ANSWER | GRAFT_PART_BOX);
+  EXPECT_EQ(rewards.infos()[0].contract.box_notations,
             GRAFT_BOX_LIST | GRAFT_BOX_CORNERS | GRAFT_BOX_TOKENS | GRAFT_BOX_TAG);
 }
 

@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   add_report_commands(app);
   add_adapter_commands(app);
   add_doctor_commands(app);
+  add_worker_command(app);
   try {
     app.parse(argc, argv);
     return support::kExitDone;

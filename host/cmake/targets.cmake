@@ -43,10 +43,15 @@ endif()
 find_package(LibTorch REQUIRED)
 find_package(CLI11 REQUIRED)
 
+# The program that runs Python rewards travels inside the library.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${host}/rewards/python_worker.py)
+file(READ ${host}/rewards/python_worker.py GRAFT_PYTHON_WORKER)
+configure_file(${host}/cmake/python_worker.h.in ${PROJECT_BINARY_DIR}/generated/rewards/python_worker.h @ONLY)
+
 graft_glob(engine_sources ${host} FOLDERS ${GRAFT_ENGINE_FOLDERS})
 if(engine_sources)
   add_library(graft_engine OBJECT ${engine_sources})
-  target_include_directories(graft_engine PUBLIC ${host})
+  target_include_directories(graft_engine PUBLIC ${host} PRIVATE ${PROJECT_BINARY_DIR}/generated)
   target_compile_definitions(graft_engine
     PUBLIC AT_PER_OPERATOR_HEADERS
     PRIVATE GRAFT_VERSION="${PROJECT_VERSION}")

@@ -117,12 +117,26 @@ class Checker {
                                          *micro, "; a pass is limited by one of them, leave the other out"));
   }
 
+  // Limits are those of a process of its own.
+  void check_process(const RewardConfig& reward) const {
+    const bool is_python = reward.name.starts_with("python:");
+    if (is_python && reward.isolate) {
+      fail("rewards", cat("has isolate for \"", reward.name,
+                          "\", which runs in a process of its own anyway; leave it out"));
+    }
+    if (!is_python && !reward.isolate && (reward.timeout || reward.max_memory)) {
+      fail("rewards", cat("has ", reward.timeout ? "timeout" : "max_memory", " for \"", reward.name,
+                          "\", which runs within this process; it takes effect with \"isolate\": true"));
+    }
+  }
+
   void check_rewards() const {
     std::set<std::pair<std::string, nlohmann::json>> seen;
     bool any_weight = false;
     for (const RewardConfig& reward : c_.rewards) {
       any_weight = any_weight || reward.weight != 0.0;
       if (reward.name.empty()) fail("rewards", "has an entry with an empty name");
+      check_process(reward);
       if (!seen.emplace(reward.name, reward.params).second) {
         fail("rewards",
              cat("names \"", reward.name,

@@ -70,8 +70,13 @@ class ReadVisitor {
   void rewards(const char* name, std::vector<RewardConfig>& member, const char*) {
     member.clear();
     for (const json& item : section_->at(name)) {
-      member.push_back(
-          {item.at("name").get<std::string>(), item.at("weight").get<double>(), item.at("params")});
+      RewardConfig& reward = member.emplace_back();
+      assign(reward.name, item.at("name"));
+      assign(reward.weight, item.at("weight"));
+      reward.params = item.at("params");
+      assign(reward.isolate, item.at("isolate"));
+      assign(reward.timeout, item.at("timeout"));
+      assign(reward.max_memory, item.at("max_memory"));
     }
   }
 

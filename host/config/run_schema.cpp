@@ -107,7 +107,8 @@ class SchemaVisitor {
     item.types = kObject;
     Schema reward_name;
     reward_name.types = kString;
-    reward_name.description = "Reward plugin.";
+    reward_name.description =
+        "Reward plugin, or \"python:FILE.py:FUNCTION\": a function as TRL calls it, in a process of its own.";
     Schema weight;
     weight.types = kNumber;
     weight.default_value = defaults.weight;
@@ -117,7 +118,29 @@ class SchemaVisitor {
     params.is_open = true;
     params.default_value = defaults.params;
     params.description = "Parameters of the reward.";
-    item.properties = {{"name", reward_name}, {"weight", weight}, {"params", params}};
+    Schema isolate;
+    isolate.types = kBoolean;
+    isolate.default_value = defaults.isolate;
+    isolate.description =
+        "Run the plugin in a process of its own: a crash costs the score of that completion, not the run.";
+    const auto limit = [](const char* unit, const char* description) {
+      Schema schema;
+      schema.types = kNumber | kNull;
+      schema.exclusive_minimum = 0;
+      schema.default_value = nullptr;
+      schema.unit = unit;
+      schema.description = description;
+      return schema;
+    };
+    item.properties = {
+        {"name", reward_name},
+        {"weight", weight},
+        {"params", params},
+        {"isolate", isolate},
+        {"timeout",
+         limit("seconds",
+               "For a batch, in a process of its own; then what lacks a score goes without. Null: 60.")},
+        {"max_memory", limit("GiB", "Of the process. Null: 4.")}};
     item.required = {"name"};
     Schema list;
     list.types = kArray;

@@ -53,15 +53,31 @@ struct Scores {
 };
 
 struct RewardSpec {
-  std::string name;
+  std::string name;  // of a plugin, or "python:FILE.py:FUNCTION"
   double weight = 1.0;
   nlohmann::json params = nlohmann::json::object();
+  // For rewards in a process of their own, which Python functions always are:
+  bool isolate = false;
+  std::optional<double> timeout;     // seconds for a batch; null: kDefaultTimeout
+  std::optional<double> max_memory;  // GiB of the process; null: kDefaultMemory
 };
+
+inline constexpr double kDefaultTimeout = 60.0;  // seconds
+inline constexpr double kDefaultMemory = 4.0;    // GiB
 
 struct Contract {
   std::string format, example;
   std::int32_t coordinate_space = 0;
   std::uint32_t parts = 0, box_notations = 0;  // GRAFT_PART_*, GRAFT_BOX_*
+};
+
+// A reward as the run knows it.
+struct RewardInfo {
+  std::string name;  // as in names()
+  Contract contract;
+  nlohmann::json params;                // with defaults
+  std::size_t first_component = 0;      // of its scores among components()
+  double minimum = 0.0, maximum = 0.0;  // of each score
 };
 
 // The rewards of a run. A failing or misbehaving plugin (error status, NaN, out of range) makes the items' scores NaN and is
@@ -76,7 +92,7 @@ class RewardSet {
   [[nodiscard]] const std::vector<std::string>& names() const;       // one per reward
   // Smallest and largest weighted sum of all components, from the ranges that the rewards declare; may be infinite.
   [[nodiscard]] std::pair<double, double> range() const;
-  [[nodiscard]] std::vector<Contract> contracts() const;  // one per reward
+  [[nodiscard]] std::vector<RewardInfo> infos() const;  // one per reward
   // `observe`: also collect what each reward found in each completion.
   [[nodiscard]] Scores score(std::span<const Item> items, std::uint64_t step, bool observe = false) const;
 

@@ -98,7 +98,8 @@ std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
                                                  const config::RunConfig& config) {
   std::vector<rewards::RewardSpec> specs;
   for (const config::RewardConfig& reward : config.rewards)
-    specs.push_back({reward.name, reward.weight, reward.params});
+    specs.push_back(
+        {reward.name, reward.weight, reward.params, reward.isolate, reward.timeout, reward.max_memory});
   return std::make_unique<rewards::RewardSet>(registry, specs);
 }
 

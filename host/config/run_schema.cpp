@@ -123,13 +123,13 @@ class SchemaVisitor {
     isolate.default_value = defaults.isolate;
     isolate.description =
         "Run the plugin in a process of its own: a crash costs the score of that completion, not the run.";
-    const auto limit = [](const char* unit, const char* description) {
+    const auto limit = [](const char* unit, const char* text) {
       Schema schema;
       schema.types = kNumber | kNull;
       schema.exclusive_minimum = 0;
       schema.default_value = nullptr;
       schema.unit = unit;
-      schema.description = description;
+      schema.description = text;
       return schema;
     };
     item.properties = {

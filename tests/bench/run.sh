@@ -11,6 +11,8 @@
 #   bash tests/bench/run.sh rewards   throughput of format + IoU through the ABI against the same in Python (speedup_vs_python), and
 #                                     against VLM-R1's form that opens the image (speedup_vs_vlm_r1); the longest call for 1 MB of
 #                                     hostile text over all rewards and modes (hostile_ms)
+#   bash tests/bench/run.sh learning  strategies | ranks | rates: learning curves on the demo's data (tests/bench/learning.py);
+#                                     after host/demo.sh, which it takes the build and the images from
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -41,13 +43,18 @@ bench_rewards() {
   "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/rewards.py --tool "${GRAFT_BUILD:-build/dev}/bin/reward_bench" "$@"
 }
 
+bench_learning() {
+  "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/learning.py "$@"
+}
+
 case ${1:-} in
   demo) bench_demo ;;
   peft_cost) shift; bench_peft_cost "$@" ;;
   checkpoint) shift; bench_checkpoint "$@" ;;
   rewards) shift; bench_rewards "$@" ;;
+  learning) shift; bench_learning "$@" ;;
   *)
-    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint | rewards [OPTION …]" >&2
+    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint | rewards | learning EXPERIMENT [OPTION …]" >&2
     exit 2
     ;;
 esac

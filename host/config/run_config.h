@@ -93,9 +93,9 @@ struct RewardConfig {
   std::string name;
   double weight = 1.0;
   nlohmann::json params = nlohmann::json::object();
-  bool isolate = false;              // in a process of its own
-  std::optional<double> timeout;     // seconds; null: the default of isolated rewards
-  std::optional<double> max_memory;  // GiB; likewise
+  bool isolate = false;                // in a process of its own
+  std::optional<double> timeout{};     // seconds; null: the default of isolated rewards
+  std::optional<double> max_memory{};  // GiB; likewise
 };
 
 struct RolloutConfig {

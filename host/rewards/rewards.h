@@ -58,8 +58,8 @@ struct RewardSpec {
   nlohmann::json params = nlohmann::json::object();
   // For rewards in a process of their own, which Python functions always are:
   bool isolate = false;
-  std::optional<double> timeout;     // seconds for a batch; null: kDefaultTimeout
-  std::optional<double> max_memory;  // GiB of the process; null: kDefaultMemory
+  std::optional<double> timeout{};     // seconds for a batch; null: kDefaultTimeout
+  std::optional<double> max_memory{};  // GiB of the process; null: kDefaultMemory
 };
 
 inline constexpr double kDefaultTimeout = 60.0;  // seconds

@@ -24,7 +24,7 @@ expect_exit 2 ":9: not a JSON object" doctor_rewards --completions <(cat histori
 # The model itself: the demo's learns; a reward that every completion earns would teach nothing, and training does not begin.
 doctor_rewards preflight.prompts=2 > model.txt || fail "graft doctor rewards found fault with the demo"
 grep -q "^16 completions of 2 prompts" model.txt || fail "did not sample two prompts"
-expect_exit 4 "training would be pointless" grpo pointless rewards=format train.steps=2
+expect_exit 4 "training would be pointless" grpo pointless rewards=format train.steps=2 rollout.temperature=0.01
 [ ! -e pointless/metrics.jsonl ] || fail "a pointless run began"
 grep -q "they all succeed" stderr.txt || fail "did not say why training is pointless"
 

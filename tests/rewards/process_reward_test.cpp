@@ -22,6 +22,7 @@ class ProcessRewardTest : public testing::Test {
     registry_.load(std::filesystem::path(GRAFT_PLUGIN_DIR) / "iou.so");
   }
 
+  // Views of the completions, which must outlive the items.
   static std::vector<Item> items_of(const std::vector<std::string>& completions) {
     std::vector<Item> items;
     for (const std::string& completion : completions) {
@@ -100,7 +101,9 @@ TEST_F(ProcessRewardTest, AHangEndsAtTheTimeoutAndTheRestIsScored) {
 }
 
 TEST_F(ProcessRewardTest, AMemoryBlowUpMeetsTheLimit) {
-  const Scores scores = score(isolated("faulty"), {"leak", "b"});
+  RewardSpec spec = isolated("faulty");
+  spec.timeout = 60.0;  // pages take their time on a busy machine
+  const Scores scores = score(spec, {"leak", "b"});
   expect_lost(scores, 0, Status::kError, "");
   EXPECT_EQ(scores.statuses[1][0], Status::kOk) << scores.reasons[1][0];
 }
@@ -114,8 +117,9 @@ TEST_F(ProcessRewardTest, AnIsolatedRewardScoresAndDescribesItselfAsWithin) {
   RewardSpec spec = isolated("iou");
   spec.params = {{"space", "unit"}};
   const RewardSet inside(registry_, {{"iou", 1.0, {{"space", "unit"}}}}), apart(registry_, {spec});
-  std::vector<Item> items =
-      items_of({"<answer>[0, 0, 0.5, 0.5]</answer>", "no box", "<answer>[0.1, 0, 0.5, 0.5]</answer> é \xff"});
+  const std::vector<std::string> completions = {"<answer>[0, 0, 0.5, 0.5]</answer>", "no box",
+                                                "<answer>[0.1, 0, 0.5, 0.5]</answer> é \xff"};
+  std::vector<Item> items = items_of(completions);
   for (Item& item : items) {
     item.solution = "[0, 0, 50, 50]";
     item.images = {{100, 100, 28, 28}};
@@ -147,7 +151,8 @@ def score(prompts, completions, completion_ids, solution, level, **kwargs):
             for completion, ids, number in zip(completions, completion_ids, level)]
 )");
   const std::vector<std::int64_t> ids = {1, 2, 3};
-  std::vector<Item> items = items_of({"abc", "skip"});
+  const std::vector<std::string> completions = {"abc", "skip"};
+  std::vector<Item> items = items_of(completions);
   for (Item& item : items) {
     item.prompt = "q";
     item.token_ids = ids;

@@ -50,6 +50,9 @@ std::unique_ptr<Attachment> attach_fresh(model::Model& model, plugin::Registry& 
   } else if (own->strategy.trains_base()) {
     input.selected_params = select_params(model.params(), options.targets);
   }
+  input.calibration = options.calibration;
+  input.calibrated = options.calibrated;
+  input.may_calibrate = true;
   own->attach(std::move(input));
   return own;
 }
@@ -138,6 +141,10 @@ bool Adapter::base_is_reference() const {
 
 bool Adapter::is_model() const {
   return state_->own->plan.trains_base;
+}
+
+bool Adapter::is_calibrated() const {
+  return state_->own->is_calibrated;
 }
 
 void Adapter::keep_reference() {

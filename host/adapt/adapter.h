@@ -39,6 +39,8 @@ struct LayerChange {
   double relative_change = 0.0;
 };
 
+struct CalibrationData;
+
 struct AttachOptions {
   std::string strategy;                              // component name: "lora", "full"
   nlohmann::json params = nlohmann::json::object();  // as given by the user, without defaults
@@ -53,6 +55,10 @@ struct AttachOptions {
   // set_adapter([a, b]).
   std::vector<std::filesystem::path> base_adapters;
   std::uint64_t seed = 0;
+  // Passes over training data, for a fresh adapter of a strategy that looks at it first; null: none are offered.
+  const CalibrationData* calibration = nullptr;
+  // The same adapter as an earlier part of this run saved it: takes the place of a calibration. Empty: none.
+  std::filesystem::path calibrated;
 };
 
 // A PEFT strategy attached to a model: allocates and initialises its parameters, serves as the model's
@@ -92,6 +98,9 @@ class Adapter {
   [[nodiscard]] bool base_is_reference() const;
   // True if the model's own weights are trained, so that save() writes a whole model and no policy without adapter is left.
   [[nodiscard]] bool is_model() const;
+
+  // True if its strategy looked at training data before it was planned, or would have but for AttachOptions::calibrated.
+  [[nodiscard]] bool is_calibrated() const;
 
   // Writes the model with the adapter, and before it those beneath, merged into its weights as a plain model directory:
   // float32 arithmetic, rounded once to the dtype of the weights. A head that is tied to the embeddings is stored on its own if either changes. UserError if the

@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include "adapt/calibration.h"
+#include "adapt/peft_config.h"
 #include "adapt/peft_tensors.h"
 #include "adapt/stored_adapter.h"
 #include "support/error.h"
@@ -32,7 +34,31 @@ void Attachment::attach(PlanInput input) {
   for (const auto& site : names) {
     input.overrides.push_back({static_cast<std::int64_t>(ranks.value(site)), alphas.value(site)});
   }
+  if (input.may_calibrate) calibrate(input);
   plan = make_plan(strategy, input);
+}
+
+void Attachment::calibrate(PlanInput& input) {
+  static const BaseAdapters kNone;
+  const BaseAdapters& base = input.base == nullptr ? kNone : *input.base;
+  if (input.calibrated.empty()) {
+    is_calibrated =
+        adapt::calibrate(model, strategy, base, input.calibration, input.selected_sites, input.overrides);
+    return;
+  }
+  std::vector<SelectedSite> sites;
+  for (std::size_t i = 0; i < model.sites().size(); ++i) {
+    if (input.selected_sites[i]) sites.push_back({&model.sites()[i], input.overrides[i]});
+  }
+  is_calibrated = strategy.calibrate(sites);
+  if (!is_calibrated) return;
+  const SharedFields fields = shared_fields(read_adapter_config(input.calibrated), input.calibrated);
+  const auto names = site_names(model.sites(), model.params());
+  input.selected_sites = select_by_names(model.sites(), names, fields.targets);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    input.overrides[i] = {static_cast<std::int64_t>(fields.rank_pattern.value(names[i])),
+                          fields.alpha_pattern.value(names[i])};
+  }
 }
 
 // A pattern that the strategy ignores, or that fits no selected site, would have no effect.

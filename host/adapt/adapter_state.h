@@ -24,6 +24,7 @@ struct Attachment {
   Strategy strategy;
   Plan plan;
   bool is_warm = false;
+  bool is_calibrated = false;
   std::vector<std::string> modules_to_save;  // whole names once attached
   SitePatterns ranks, alphas;
 
@@ -38,6 +39,8 @@ struct Attachment {
   }
 
  private:
+  // Lets the strategy look at training data, if it wants to.
+  void calibrate(PlanInput& input);
   void require_used(const SitePatterns& patterns, bool is_taken, const char* key,
                     const std::vector<std::vector<std::string>>& names,
                     const std::vector<bool>& selected) const;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "adapt/adapter.h"
 #include "adapt/base_adapters.h"
+#include "adapt/calibration.h"
 #include "adapt/strategy.h"
 #include "adapt/strategy_hook.h"
 #include "adapt/targeting.h"
@@ -44,6 +46,9 @@ struct PlanInput {
   std::vector<SiteOverrides> overrides;  // by site
   std::uint64_t seed = 0;
   const BaseAdapters* base = nullptr;  // beneath it; null or empty: none
+  bool may_calibrate = false;                    // a fresh adapter, whose strategy may look at training data
+  const CalibrationData* calibration = nullptr;  // null: no such data
+  std::filesystem::path calibrated = {};         // what an earlier calibration led to; empty: none did
 };
 
 // Asks the strategy about every selected site and every base parameter, allocates, initialises, and sets requires_grad of

@@ -63,6 +63,23 @@ std::vector<PlannedParam> checked_params(const std::string& who, const std::stri
   return plans;
 }
 
+// Sites as plugins see them.
+class SiteViews {
+ public:
+  explicit SiteViews(const std::vector<SelectedSite>& sites) {
+    for (const SelectedSite& site : sites) views_.push_back(site_view(*site.site, site.overrides));
+    for (const graft_site& view : views_) list_.push_back(&view);
+  }
+  SiteViews(const SiteViews&) = delete;
+  SiteViews& operator=(const SiteViews&) = delete;
+  [[nodiscard]] const graft_site* const* list() const { return list_.data(); }
+  [[nodiscard]] std::uint32_t count() const { return static_cast<std::uint32_t>(list_.size()); }
+
+ private:
+  std::vector<graft_site> views_;
+  std::vector<const graft_site*> list_;
+};
+
 // Takes over what merge() gave and checks it. `sizes`: the expected ones.
 at::Tensor checked_part(const std::string& who, const char* what, graft_tensor raw, at::IntArrayRef sizes) {
   at::Tensor part = model::take(raw);
@@ -122,17 +139,60 @@ void Strategy::call_on_user_data(const std::function<graft_status(graft_error*)>
   }
 }
 
+bool Strategy::calibrate(const std::vector<SelectedSite>& sites) const {
+  if (table_->calibrate == nullptr) return false;
+  const SiteViews views(sites);
+  std::int32_t is_wanted = 0;
+  call_on_user_data([&](graft_error* error) {
+    return table_->calibrate(instance_->raw(), views.list(), views.count(), &is_wanted, error);
+  });
+  return is_wanted != 0;
+}
+
+void Strategy::observe(const Observation& observation) const {
+  const graft_site view = site_view(*observation.site.site, observation.site.overrides);
+  const graft_peft_observation raw{
+      .hdr = GRAFT_HDR(graft_peft_observation),
+      .site = &view,
+      .index = observation.index,
+      .reserved = 0,
+      .pass = observation.pass,
+      .x = model::lend(observation.x),
+      .answer_rows = observation.answer_rows.defined() ? model::lend(observation.answer_rows) : nullptr};
+  call_on_user_data([&](graft_error* error) { return table_->observe(instance_->raw(), &raw, error); });
+}
+
+bool Strategy::allot(const std::vector<SelectedSite>& sites, std::vector<Allotment>& allotments) const {
+  std::vector<graft_peft_allotment> raw(sites.size());
+  std::vector<graft_peft_allotment*> list;
+  for (graft_peft_allotment& site : raw) {
+    site.hdr = GRAFT_HDR(graft_peft_allotment);
+    list.push_back(&site);
+  }
+  std::int32_t is_done = 0;
+  call_on_user_data([&](graft_error* error) {
+    return table_->allot(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &is_done, error);
+  });
+  allotments.clear();
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    const auto refuse = [&](const char* what, double value) {
+      misbehaves(who_, support::cat("allotted ", sites[i].site->name, " the ", what, ' ', value));
+    };
+    if (raw[i].rank < 0 || (raw[i].rank > 0 && !takes_rank())) refuse("rank", static_cast<double>(raw[i].rank));
+    if (!std::isfinite(raw[i].alpha) || raw[i].alpha < 0.0 || (raw[i].alpha > 0.0 && !takes_alpha()))
+      refuse("alpha", raw[i].alpha);
+    allotments.push_back({raw[i].rank, raw[i].alpha, raw[i].is_dropped != 0});
+  }
+  return is_done != 0;
+}
+
 std::vector<PlannedParam> Strategy::plan_model(const std::vector<SelectedSite>& sites) const {
   if (table_->plan_model == nullptr) return {};
-  std::vector<graft_site> views;
-  for (const SelectedSite& site : sites) views.push_back(site_view(*site.site, site.overrides));
-  std::vector<const graft_site*> list;
-  for (const graft_site& view : views) list.push_back(&view);
+  const SiteViews views(sites);
   const graft_peft_param* const* params = nullptr;
   std::uint32_t n = 0;
   call_on_user_data([&](graft_error* error) {
-    return table_->plan_model(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &params,
-                              &n, error);
+    return table_->plan_model(instance_->raw(), views.list(), views.count(), &params, &n, error);
   });
   return checked_params(who_, "for the model", params, n);
 }
@@ -186,7 +246,7 @@ std::vector<bool> Strategy::plan_base(const std::vector<model::Param>& params,
 
 void Strategy::initialize(const graft_peft_model& model) const {
   if (table_->initialize == nullptr) return;
-  plugin::call(who_, [&](graft_error* error) { return table_->initialize(instance_->raw(), &model, error); });
+  call_on_user_data([&](graft_error* error) { return table_->initialize(instance_->raw(), &model, error); });
 }
 
 at::Tensor Strategy::regularize(const graft_peft_model& model) const {

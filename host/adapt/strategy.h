@@ -37,6 +37,22 @@ struct SelectedSite {
   SiteOverrides overrides;
 };
 
+// What a selected site was given in one pass of a calibration.
+struct Observation {
+  const SelectedSite& site;
+  std::uint32_t index;  // of it among those given to calibrate()
+  std::int64_t pass;    // from 0
+  at::Tensor x;         // [T, in_features], without a graph
+  at::Tensor answer_rows;  // [A] int64, undefined if there are none
+};
+
+// What a calibration made of a selected site; 0: as it was.
+struct Allotment {
+  std::int64_t rank = 0;
+  double alpha = 0.0;
+  bool is_dropped = false;
+};
+
 // A PEFT strategy plugin behind C++ types. Failures of the plugin, and what it says that makes no sense, are
 // PluginError. Control thread only.
 class Strategy {
@@ -56,6 +72,13 @@ class Strategy {
   [[nodiscard]] bool changes_updates() const {
     return table_->before_update != nullptr || table_->after_update != nullptr;
   }
+
+  // Whether it wants passes over training data before it is planned for these sites.
+  [[nodiscard]] bool calibrate(const std::vector<SelectedSite>& sites) const;
+  void observe(const Observation& observation) const;
+  // After a pass: what becomes of the sites of calibrate(), which takes the place of `allotments`. True: it has seen enough.
+  // UserError if its parameters do not fit.
+  bool allot(const std::vector<SelectedSite>& sites, std::vector<Allotment>& allotments) const;
 
   [[nodiscard]] std::vector<PlannedParam> plan_model(const std::vector<SelectedSite>& sites) const;
   [[nodiscard]] std::vector<PlannedParam> plan_site(const SelectedSite& site) const;

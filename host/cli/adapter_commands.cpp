@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// adapter info, adapter convert, merge: what to do with a trained adapter.
+// adapter info, adapter convert, adapter combine, merge: what to do with a trained adapter.
 #include <iostream>
 #include <memory>
 
 #include "adapt/adapter.h"
 #include "adapt/adapter_info.h"
+#include "adapt/combine.h"
 #include "cli/commands.h"
 #include "model/model.h"
 #include "support/error.h"
@@ -64,9 +65,40 @@ void run_convert(const Options& options) {
   support::log_info(cat("adapter written to ", options.output));
 }
 
+void run_combine(const Options& options, const adapt::Combination& combination) {
+  const auto registry = train::open_registry(options.plugins);
+  adapt::combine_adapters(*registry, combination, options.output);
+  support::log_info(cat("adapter written to ", options.output));
+}
+
 void run_merge(const Options& options) {
   open(options, options.dtype).adapter->save_merged(options.output);
   support::log_info(cat("model written to ", options.output));
+}
+
+void add_combine(CLI::App& adapter, const std::shared_ptr<Options>& options) {
+  auto combination = std::make_shared<adapt::Combination>();
+  CLI::App* command =
+      adapter.add_subcommand("combine", "Writes a weighted sum of LoRA adapters as one, as PEFT's add_weighted_adapter does");
+  command->add_option("output", options->output, "directory to write")->required();
+  command->add_option("--adapter", combination->adapters, "adapter directory; once for each")->required();
+  command->add_option("--weight", combination->weights, "its weight; once for each adapter, in their order")->required();
+  command
+      ->add_option("--type", combination->type,
+                   "svd: the nearest update of --rank; cat: the exact sum, of the sum of the ranks; linear: A and B added "
+                   "by themselves, which is rough; ties, magnitude_prune: linear of the largest elements; …_svd: of the "
+                   "whole updates")
+      ->check(CLI::IsMember(adapt::combination_types()))
+      ->capture_default_str();
+  command->add_option("--rank", combination->rank, "of the …svd types; the highest of the adapters unless given")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--density", combination->density, "part of the elements that ties and magnitude_prune keep")
+      ->capture_default_str();
+  command->add_option("--majority-sign-method", combination->majority_sign_method, "of ties: whose sign wins")
+      ->check(CLI::IsMember({"total", "frequency"}))
+      ->capture_default_str();
+  command->add_option("--plugin", options->plugins, "more plugin files");
+  command->callback([options, combination] { run_combine(*options, *combination); });
 }
 
 }  // namespace
@@ -94,6 +126,8 @@ void add_adapter_commands(CLI::App& app) {
   convert->add_option("--model", options->model, "its base model")->required();
   take_plugins(convert);
   convert->callback([options] { run_convert(*options); });
+
+  add_combine(*adapter, options);
 
   CLI::App* merge =
       app.add_subcommand("merge", "Merges an adapter into its model and writes a plain model directory");

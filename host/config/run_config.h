@@ -83,6 +83,15 @@ struct PeftConfig {
   std::vector<std::string> modules_to_save;
   std::optional<std::string> adapter;      // PEFT directory
   std::vector<std::string> base_adapters;  // PEFT directories
+  // For strategies that look at training data first; null: the defaults below.
+  std::optional<std::int64_t> calibration_samples, calibration_batch_size, calibration_passes;
+
+  [[nodiscard]] std::int64_t samples_of_calibration() const { return calibration_samples.value_or(64); }
+  [[nodiscard]] std::int64_t batch_size_of_calibration() const { return calibration_batch_size.value_or(8); }
+  [[nodiscard]] std::int64_t passes_of_calibration() const { return calibration_passes.value_or(100); }
+  [[nodiscard]] bool configures_calibration() const {
+    return calibration_samples || calibration_batch_size || calibration_passes;
+  }
 
   // True for the strategies in this tree that train the model's own weights, which are known before any plugin is loaded: for
   // defaults and for early messages. What a strategy really does is checked when it is attached.

@@ -157,6 +157,7 @@ class Layer {
     const graft_peft_param* const* planned = nullptr;
     std::uint32_t n = 0;
     const graft_site* const sites[] = {&site_};
+    if (!trained && calibrate_drops()) return;
     if (table_.plan_model != nullptr) {
       call("plan_model()",
            [&](graft_error* error) { return table_.plan_model(peft_.raw(), sites, 1, &planned, &n, error); });
@@ -219,6 +220,41 @@ class Layer {
   }
 
  private:
+  // What the host does before it plans: passes until the strategy has seen enough. True if it then leaves the layer alone.
+  bool calibrate_drops() {
+    constexpr std::int64_t kMostPasses = 4;
+    if (table_.calibrate == nullptr) return false;
+    const graft_site* const sites[] = {&site_};
+    std::int32_t is_wanted = -1;
+    call("calibrate()",
+         [&](graft_error* error) { return table_.calibrate(peft_.raw(), sites, 1, &is_wanted, error); });
+    expect(is_wanted == 0 || is_wanted == 1, cat("calibrate() wrote ", is_wanted, ", expected 0 or 1"));
+    graft_peft_allotment allotted{};
+    std::int32_t is_done = 1 - is_wanted;
+    for (std::int64_t pass = 0; is_done == 0 && pass < kMostPasses; ++pass) {
+      graft_peft_observation seen{};
+      seen.hdr = GRAFT_HDR(graft_peft_observation);
+      seen.site = &site_;
+      seen.pass = pass;
+      seen.x = x_.get();
+      call("observe()", [&](graft_error* error) { return table_.observe(peft_.raw(), &seen, error); });
+      allotted = {};
+      allotted.hdr = GRAFT_HDR(graft_peft_allotment);
+      graft_peft_allotment* const list[] = {&allotted};
+      call("allot()",
+           [&](graft_error* error) { return table_.allot(peft_.raw(), list, 1, &is_done, error); });
+      expect(is_done == 0 || is_done == 1, cat("allot() wrote ", is_done, " for is_done, expected 0 or 1"));
+      expect(allotted.rank >= 0 && std::isfinite(allotted.alpha) && allotted.alpha >= 0.0,
+             cat("allot() gave the rank ", allotted.rank, " and the alpha ", allotted.alpha));
+    }
+    site_.rank = allotted.rank;
+    site_.alpha = allotted.alpha;
+    return allotted.is_dropped != 0;
+  }
+  static void expect(bool holds, const std::string& otherwise) {
+    if (!holds) throw std::runtime_error(otherwise);
+  }
+
   // The layer as graft_peft_values.
   struct Raw {
     std::vector<graft_tensor> params, shared;

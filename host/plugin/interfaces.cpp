@@ -41,6 +41,9 @@ std::string peft_rule(const void* table) {
   if (peft->plan_site != nullptr && peft->linear == nullptr) {
     return "linear is null, expected a function since plan_site adds parameters to sites";
   }
+  if (peft->calibrate != nullptr && (peft->observe == nullptr || peft->allot == nullptr)) {
+    return "observe or allot is null, expected functions since calibrate asks for what they take";
+  }
   return {};
 }
 

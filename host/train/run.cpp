@@ -13,6 +13,7 @@
 #include "support/log.h"
 #include "support/progress.h"
 #include "support/strings.h"
+#include "train/calibration.h"
 #include "train/checkpoint.h"
 #include "train/grpo.h"
 #include "train/metrics.h"
@@ -208,6 +209,13 @@ Start start_run(const config::LoadedConfig& given, config::Command command) {
   return start;
 }
 
+// Attaches the adapter of a run, which may look at its data first, unless the run continues from a checkpoint.
+void attach(Session& session, const config::RunConfig& config, const PromptSource& prompts, config::Command command) {
+  const auto checkpoint = find_checkpoint(config.output_dir, config.train.resume);
+  const fs::path calibrated = checkpoint ? *checkpoint / "adapter" : fs::path();
+  attach_adapter(session, config, calibration_data(*session.model, prompts, config, command), calibrated);
+}
+
 }  // namespace
 
 void run_grpo(const config::LoadedConfig& given) {
@@ -216,6 +224,7 @@ void run_grpo(const config::LoadedConfig& given) {
   Session session = open_training(config, /*with_rewards=*/true);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
+  attach(session, config, prompts, config::kTrain);
   apply_checkpoint_policy(session, config,
                           pass_size(config, prompts, config.train.prompts_per_micro_batch(),
                                     config.rollout.num_generations * config.rollout.max_completion_length));
@@ -246,6 +255,7 @@ void run_sft(const config::LoadedConfig& given) {
   Session session = open_training(config, is_scored);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
+  attach(session, config, prompts, config::kSft);
   apply_checkpoint_policy(session, config,
                           pass_size(config, prompts, config.train.samples_per_micro_batch(), 0));
   SftTrainer trainer(*session.model, *session.adapter, prompts, config);

@@ -61,6 +61,12 @@ void check_attached(const config::RunConfig& config, const adapt::Adapter& adapt
         cat("model.init is \"random\" with peft.strategy \"", config.peft.strategy,
             "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
   }
+  if (config.peft.configures_calibration() && !adapter.is_calibrated()) {
+    throw support::UserError(
+        cat("peft.calibration_samples, calibration_batch_size or calibration_passes is set, but peft.strategy \"",
+            config.peft.strategy, "\" with ", config.peft.params.dump(),
+            " looks at no data before it starts; leave them out"));
+  }
   if (config.objective.beta != 0 && config.objective.reference == "base" && adapter.is_model()) {
     throw support::UserError(
         cat("objective.reference is \"base\" with peft.strategy \"", config.peft.strategy,
@@ -108,11 +114,18 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   session.registry = open_registry(config.plugins);
   if (with_rewards) session.rewards = open_rewards(*session.registry, config);
   session.model = open_model(*session.registry, config);
-  session.adapter = adapt::Adapter::attach(*session.model, *session.registry, attach_options(config));
+  return session;
+}
+
+void attach_adapter(Session& session, const config::RunConfig& config, const adapt::CalibrationData& calibration,
+                    const std::filesystem::path& calibrated) {
+  adapt::AttachOptions options = attach_options(config);
+  options.calibration = &calibration;
+  options.calibrated = calibrated;
+  session.adapter = adapt::Adapter::attach(*session.model, *session.registry, options);
   check_attached(config, *session.adapter);
   if (measures_layers(config, *session.adapter)) session.adapter->keep_reference();
   support::log_info(session.adapter->summary());
-  return session;
 }
 
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config,

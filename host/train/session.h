@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "adapt/adapter.h"
+#include "adapt/calibration.h"
 #include "config/run_config.h"
 #include "data/jsonl.h"
 #include "memory/segment_costs.h"
@@ -32,8 +34,13 @@ struct Session {
 [[nodiscard]] std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
                                                                const config::RunConfig& config);
 
-// For training: rewards if asked for, model, and the strategy attached to it.
+// For training: rewards if asked for, and the model. attach_adapter() comes next.
 [[nodiscard]] Session open_training(const config::RunConfig& config, bool with_rewards);
+
+// Attaches the configured strategy, and tells what it trains. `calibration`: training data that it may look at first. `calibrated`:
+// the adapter of a checkpoint that the run continues from, whose layers and ranks hold in place of a calibration; empty: none.
+void attach_adapter(Session& session, const config::RunConfig& config, const adapt::CalibrationData& calibration,
+                    const std::filesystem::path& calibrated);
 
 // Asks the configured checkpoint policies, for micro-batches of this size, and installs their decisions.
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size);

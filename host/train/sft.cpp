@@ -29,14 +29,6 @@ struct Lesson {
   std::int64_t prompt_tokens = 0, answer_tokens = 0;
 };
 
-std::vector<std::int64_t> answer_ids(const model::Model& model, const PromptItem& item,
-                                     const std::string& answer_template) {
-  std::vector<std::int64_t> ids =
-      model.tokenizer().encode(data::completion_text(*item.sample, answer_template));
-  if (!model.stop_ids().empty()) ids.push_back(model.stop_ids().front());  // ends where generation shall stop
-  return ids;
-}
-
 Lesson make_lesson(const model::Model& model, std::vector<PromptItem> items,
                    const std::string& answer_template) {
   Lesson lesson;
@@ -78,6 +70,14 @@ void add(AnswerSums& sums, const objective::TokenLogprobs& scored) {
 }
 
 }  // namespace
+
+std::vector<std::int64_t> answer_ids(const model::Model& model, const PromptItem& item,
+                                     const std::string& answer_template) {
+  std::vector<std::int64_t> ids =
+      model.tokenizer().encode(data::completion_text(*item.sample, answer_template));
+  if (!model.stop_ids().empty()) ids.push_back(model.stop_ids().front());  // ends where generation shall stop
+  return ids;
+}
 
 SftTrainer::SftTrainer(model::Model& model, adapt::Adapter& adapter, const PromptSource& prompts,
                        const config::RunConfig& config)

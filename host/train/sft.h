@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "adapt/adapter.h"
@@ -14,6 +15,10 @@
 #include "train/prompt_source.h"
 
 namespace graft::train {
+
+// The tokens that supervised training teaches for a sample: data.answer_template filled in, and the end of the turn.
+[[nodiscard]] std::vector<std::int64_t> answer_ids(const model::Model& model, const PromptItem& item,
+                                                   const std::string& answer_template);
 
 // Sums over the answer tokens of some samples.
 struct AnswerSums {

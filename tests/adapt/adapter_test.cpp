@@ -123,6 +123,7 @@ TEST(Adapter, AFreshOneChangesNothingAndFreezesTheBase) {
   EXPECT_EQ(adapter->trained_parameters(), count);
 }
 
+// PEFT: test_num_adapter_layers_small, test_nb_params_small.
 TEST(Adapter, TheSummaryCountsLayersAndParameters) {
   const auto model = open_model();
   const auto text = Adapter::attach(*model, registry(), lora())->summary();
@@ -329,6 +330,7 @@ TEST(Adapter, UnderAutocastAStrategyMayLeaveFloat32) {
   }
 }
 
+// PEFT: test_all_modules_excluded.
 TEST(Adapter, ASelectionThatLeavesNothingIsAnError) {
   const auto model = open_model();
   auto options = lora();

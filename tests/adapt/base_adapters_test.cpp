@@ -99,6 +99,7 @@ class BaseAdaptersTest : public testing::Test {
 };
 
 // B₁A₁ + B₂A₂ is one product of rank r₁ + r₂, where the scales are equal.
+// PEFT: _test_load_multiple_adapters, test_multiple_active_adapters_forward.
 TEST_F(BaseAdaptersTest, TwoLoraAdaptersAreTheSumOfTheirUpdates) {
   const auto a = save("a", lora({{"r", 2}, {"alpha", 4}})), b = save("b", lora({{"r", 3}, {"alpha", 6}}));
   std::map<std::string, at::Tensor> values;
@@ -123,6 +124,7 @@ TEST_F(BaseAdaptersTest, TwoLoraAdaptersAreTheSumOfTheirUpdates) {
   EXPECT_NE(both->summary().find("beneath it, frozen: lora from " + a.string()), std::string::npos);
 }
 
+// PEFT: test_requires_grad_lora_same_targets, test_loading_model_requires_grad_load_adapter_then_add_adapter.
 TEST_F(BaseAdaptersTest, AFreshAdapterOnThemChangesNothingAndTheyStayFrozen) {
   const auto a = save("a", lora({{"r", 2}, {"dropout", 0.5}}));
   at::Tensor expected;
@@ -162,6 +164,7 @@ TEST_F(BaseAdaptersTest, TheReferenceIsTheInitialStateWithThem) {
   EXPECT_TRUE(at::equal(logits_without_graph(*model_, off), bare));
 }
 
+// PEFT: _test_merge_layers_multi, test_multiple_active_adapters_merge_and_unmerge.
 TEST_F(BaseAdaptersTest, MergingAllOneAfterTheOtherEqualsTheChain) {
   const auto a = save("a", lora({{"r", 2}})), b = save("b", lora({{"r", 3}}, {"q_proj", "up_proj"}));
   {
@@ -186,6 +189,7 @@ TEST_F(BaseAdaptersTest, CopiesBeneathAreUsedAndMerged) {
   for (const auto& param : model_->params()) EXPECT_FALSE(param.tensor.requires_grad()) << param.name;
 }
 
+// PEFT: _test_save_pretrained_selected_adapters.
 TEST_F(BaseAdaptersTest, OnlyTheOneOnTopIsSaved) {
   const auto a = save("a", lora({{"r", 2}})), b = save("b", lora({{"r", 3}}, {"q_proj"}));
   attach(stack({a}, b))->save(scratch_ / "again");

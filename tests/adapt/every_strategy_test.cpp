@@ -154,6 +154,7 @@ TEST_P(EveryStrategy, test_only_params_are_updated) {
     EXPECT_TRUE(at::equal(param.tensor, before["base " + param.name])) << param.name;
 }
 
+// PEFT: _test_save_pretrained too.
 TEST_P(EveryStrategy, test_save_load_roundtrip) {
   const test::TemporaryDirectory directory;
   at::Tensor expected;
@@ -171,6 +172,7 @@ TEST_P(EveryStrategy, test_save_load_roundtrip) {
   EXPECT_TRUE(at::allclose(Lesson(*model).logprobs(), expected, 1e-5, 1e-5));
 }
 
+// PEFT: _test_safe_merge too, since merging here is always safe.
 TEST_P(EveryStrategy, test_merge_layers) {
   const test::TemporaryDirectory directory;
   const auto model = open_model();
@@ -182,6 +184,70 @@ TEST_P(EveryStrategy, test_merge_layers) {
   options.directory = directory / "merged";
   const auto merged = model::Model::open(tests::tiny_registry(), options);
   EXPECT_TRUE(at::allclose(Lesson(*merged).logprobs(), Lesson(*model).logprobs(), 1e-4, 1e-5));
+}
+
+Tensors values_of(const model::Model& model) {
+  Tensors values;
+  for (const auto& param : model.params()) values[param.name] = param.tensor.detach().clone();
+  return values;
+}
+
+TEST_P(EveryStrategy, test_merge_layers_is_idempotent) {
+  const test::TemporaryDirectory directory;
+  const auto model = open_model();
+  const auto adapter = attach(*model);
+  move(*adapter);
+  const at::NoGradGuard no_grad;
+  std::vector<Tensors> results;
+  for (const char* name : {"merged", "again"}) {
+    adapter->save_merged(directory / name);
+    model::OpenOptions options;
+    options.directory = directory / name;
+    results.push_back(values_of(*model::Model::open(tests::tiny_registry(), options)));
+  }
+  for (const auto& [name, value] : results[0]) EXPECT_TRUE(at::equal(results[1].at(name), value)) << name;
+}
+
+// Merging writes another model; with its adapter off, this one stays the base.
+TEST_P(EveryStrategy, test_disable_adapters_with_merging) {
+  const test::TemporaryDirectory directory;
+  const auto model = open_model();
+  const Lesson lesson(*model);
+  const at::NoGradGuard no_grad;
+  const at::Tensor base = lesson.logprobs();
+  const auto adapter = attach(*model);
+  move(*adapter);
+  const at::Tensor adapted = lesson.logprobs();
+  adapter->save_merged(directory / "merged");
+  EXPECT_TRUE(at::equal(lesson.logprobs(false), base));
+  EXPECT_TRUE(at::equal(lesson.logprobs(), adapted));
+}
+
+TEST_P(EveryStrategy, test_parameters_after_loading_model) {
+  const test::TemporaryDirectory directory;
+  const auto model = open_model();
+  Tensors saved;
+  {
+    const auto adapter = attach(*model);
+    move(*adapter);
+    adapter->save(directory / "adapter");
+    for (const auto& item : adapter->tensors()) {
+      if (item.is_saved) saved[item.name] = item.tensor.detach().clone();
+    }
+  }
+  const auto adapter = Adapter::load(*model, tests::tiny_registry(), directory / "adapter", /*seed=*/99);
+  for (const auto& item : adapter->tensors()) {
+    if (item.is_saved) EXPECT_TRUE(at::equal(item.tensor.detach(), saved.at(item.name))) << item.name;
+  }
+}
+
+TEST_P(EveryStrategy, test_loading_model_requires_grad_set_correctly) {
+  const test::TemporaryDirectory directory;
+  const auto model = open_model();
+  attach(*model)->save(directory / "adapter");
+  const auto adapter = Adapter::load(*model, tests::tiny_registry(), directory / "adapter");
+  for (const auto& item : adapter->tensors()) EXPECT_EQ(item.tensor.requires_grad(), item.is_trained) << item.name;
+  for (const auto& param : model->params()) EXPECT_FALSE(param.tensor.requires_grad()) << param.name;
 }
 
 // The same on a base in eight bits as on a float32 model of the rounded weights.

@@ -128,6 +128,7 @@ Errors errors(const Tensors& found, const Tensors& expected) {
 
 class MixedPrecision : public testing::TestWithParam<Setting> {};
 
+// PEFT: test_adapter_dtype_autocast.
 TEST_P(MixedPrecision, MastersAndTheirGradientsAreFloat32) {
   const Training training(GetParam());
   Tensors before;

@@ -90,6 +90,7 @@ TEST(PeftConfig, SomeLayersOfManyAreDescribedExactly) {
   EXPECT_EQ(model.selected(describe_targets(all, model.modules)), all);
 }
 
+// PEFT: test_find_minimal_target_modules, test_suffix_is_substring_of_other_suffix.
 TEST(PeftConfig, MinimalEndingsSeparateWithTheFewestParts) {
   const std::vector<std::string> adapted = {"m.enc.0.q", "m.enc.1.q", "m.enc.0.o"};
   EXPECT_EQ(minimal_endings(adapted, {"m.enc.0.k"}), (std::vector<std::string>{"o", "q"}));

@@ -56,6 +56,7 @@ class PeftTensors : public ::testing::Test {
   std::vector<AdapterTensor> tensors;
 };
 
+// PEFT: test_get_peft_model_state_dict_removes_adapter_name, test_get_and_set_peft_model_state_dict_normal_names.
 TEST_F(PeftTensors, AreReadBackAsWritten) {
   std::vector<at::Tensor> values;
   for (const auto& tensor : tensors) {
@@ -85,6 +86,7 @@ TEST_F(PeftTensors, OlderModulePathsAndOtherDtypesAreRead) {
   }
 }
 
+// PEFT: test_inject_from_state_dict_missing_keys_warning, test_inject_from_state_dict_extra_keys_warning.
 TEST_F(PeftTensors, AllFaultsAreReportedTogetherAndNothingIsChanged) {
   write({{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", at::randn({2, 3})},
          {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight", at::randn({4, 3})},

@@ -29,15 +29,18 @@ std::vector<int> ranks(const SitePatterns::Entries& entries, bool is_ordered = t
 
 using Ranks = std::vector<int>;
 
+// PEFT: test_no_rank_nor_alpha_pattern, test_rank_and_alpha_pattern_no_matching_keys.
 TEST(TestRankAndAlphaPattern, NoPatternAndNoMatchingKeys) {
   EXPECT_EQ(ranks({}), (Ranks{8, 8, 8, 8, 8, 8, 8}));
   EXPECT_EQ(ranks({{"bla", 4}, {"oo", 5}, {"fo", 6}}), (Ranks{8, 8, 8, 8, 8, 8, 8}));
 }
 
+// PEFT: test_rank_pattern_target_all, test_alpha_pattern_target_all.
 TEST(TestRankAndAlphaPattern, TargetAll) {
   EXPECT_EQ(ranks({{"foo", 16}}), (Ranks{16, 16, 16, 8, 8, 8, 8}));
 }
 
+// PEFT: test_rank_pattern_target_outer, …_middle, …_inner, …_inner_with_caret, and the same of test_alpha_pattern.
 TEST(TestRankAndAlphaPattern, TargetOuterMiddleInner) {
   EXPECT_EQ(ranks({{"^foo", 16}}), (Ranks{16, 8, 8, 8, 8, 8, 8}));
   EXPECT_EQ(ranks({{"^module.foo", 16}}), (Ranks{8, 16, 8, 8, 8, 8, 8}));
@@ -46,6 +49,7 @@ TEST(TestRankAndAlphaPattern, TargetOuterMiddleInner) {
   EXPECT_EQ(ranks({{R"(^module\.module\.foo)", 16}}), (Ranks{8, 8, 16, 8, 8, 8, 8}));
 }
 
+// PEFT: test_rank_pattern_target_middle_inner, …_outer_middle_inner_with_caret, …_with_caret_dict_order, and of test_alpha_pattern.
 TEST(TestRankAndAlphaPattern, SeveralKeysTheFirstThatFitsInWrittenOrderCounts) {
   EXPECT_EQ(ranks({{"^foo", 16}, {"module.module.foo", 4}}), (Ranks{16, 8, 4, 8, 8, 8, 8}));
   EXPECT_EQ(ranks({{"module.foo", 16}, {"foo", 4}}), (Ranks{4, 16, 16, 8, 8, 8, 8}));

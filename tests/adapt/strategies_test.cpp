@@ -209,6 +209,7 @@ TEST(Strategies, MergeToTheSameLayer) {
   }
 }
 
+// PEFT: test_vera_dtypes.
 TEST(Strategies, KeepTheDtypeOfABfloat16Model) {
   for (const auto& method : methods()) {
     StrategyLayer layer(method.plugin, method.params);

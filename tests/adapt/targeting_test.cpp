@@ -55,6 +55,7 @@ TEST(Targeting, TheUsualSevenNamesAlsoReachTheVisionMlpWhenComponentsSaySo) {
   EXPECT_FALSE(sites.count("model.visual.blocks.0.attn.qkv"));
 }
 
+// PEFT: test_module_matching_lora, test_one_targeted_module_list, test_two_targeted_module_list.
 TEST(Targeting, AnEntryMatchesWholeNamePartsOnly) {
   EXPECT_TRUE(matches_entry("a.b.q_proj", "q_proj"));
   EXPECT_TRUE(matches_entry("a.b.q_proj", "b.q_proj"));
@@ -70,6 +71,7 @@ TEST(Targeting, AFullNameAndAnEndingOfSeveralPartsSelectOneLayer) {
             std::set<std::string>{"model.language_model.layers.1.self_attn.q_proj"});
 }
 
+// PEFT: test_maybe_include_all_linear_layers_lora, test_maybe_include_all_linear_does_not_target_classifier_head.
 TEST(Targeting, AllLinearSparesTheHeadAndStaysWithinTheComponents) {
   TargetSpec spec = everywhere({});
   spec.all_linear = true;
@@ -86,6 +88,7 @@ TEST(Targeting, TheHeadIsSelectedWhenItIsNamed) {
   EXPECT_EQ(selected(everywhere({"lm_head"})).size(), 1u);
 }
 
+// PEFT: test_regex_matching_valid, test_one_targeted_module_regex, test_two_targeted_module_regex.
 TEST(Targeting, APatternMatchesWholeNamesAndMayLookAhead) {
   TargetSpec spec = everywhere({});
   spec.pattern = R"(^(?!.*visual)(?=.*\bself_attn\b).*(?:q_proj|v_proj).*?)";
@@ -102,6 +105,7 @@ TEST(Targeting, AlternativesOfAPatternAreTriedUntilTheWholeNameMatches) {
   EXPECT_EQ(selected(spec), std::set<std::string>{"lm_head"});
 }
 
+// PEFT: test_two_excluded_module_regex, test_two_excluded_module_list, test_multiple_excluded_modules_list.
 TEST(Targeting, ExclusionsWinAsListAndAsPattern) {
   TargetSpec spec = everywhere(kSeven);
   spec.exclude_pattern = ".*visual.*";
@@ -111,6 +115,7 @@ TEST(Targeting, ExclusionsWinAsListAndAsPattern) {
   EXPECT_EQ(selected(spec).size(), 13u);
 }
 
+// PEFT: test_no_modules_matched.
 TEST(Targeting, AMisspeltEntryIsAnErrorWithTheNearestName) {
   const auto message = error_of(language({"q_proj", "qate_proj"}));
   EXPECT_NE(message.find("\"qate_proj\""), std::string::npos) << message;
@@ -124,6 +129,7 @@ TEST(Targeting, AnEntryOfAnotherComponentIsAnErrorThatNamesTheComponent) {
   EXPECT_NE(message.find("vision"), std::string::npos) << message;
 }
 
+// PEFT: test_exclude_modules_not_used.
 TEST(Targeting, AnExclusionThatMatchesNothingIsAnErrorButOneOutsideOfTheComponentsIsNot) {
   TargetSpec spec = language(kSeven);
   spec.exclude_names = {"qkv"};
@@ -181,6 +187,7 @@ TEST(Targeting, ATiedParameterSelectsItsOwner) {
 }
 
 // PEFT's rule, from the comments and cases of its test_tuners_utils.py.
+// PEFT: test_layers_to_transform_filters_by_layer_not_expert_index.
 TEST(Targeting, ALayersNumberIsTheFirstInItsNameThatOthersFollow) {
   const LayerFilter any({0}, {});
   const auto block = [](const LayerFilter& filter, const char* name) {

@@ -17,6 +17,7 @@ namespace {
 
 using test::StrategyLayer;
 
+// PEFT: test_multiple_adapters_same_prng_weights.
 TEST(Vera, TheSameKeyGivesTheSameMatricesAndAnotherKeyOthers) {
   const auto matrices = [](int key) {
     const StrategyLayer layer("vera", {{"r", 4}, {"projection_prng_key", key}});
@@ -40,6 +41,7 @@ TEST(Vera, TheMatricesAreThoseThatTorchDrawsOnTheCpu) {
   EXPECT_TRUE(at::equal(layer.param("vera_B"), draw(30, 40)));
 }
 
+// PEFT: test_vera_different_shapes.
 TEST(Vera, LayersOfDifferentShapesShareMatricesOfTheLargestSize) {
   const Strategy strategy(test::registry_of("vera"), "vera", {{"r", 3}});
   const std::vector<model::Site> sites = {{"wide", 0, -1, GRAFT_COMPONENT_LANGUAGE, 20, 5},

@@ -26,7 +26,10 @@ for file in *.c *.cpp; do
 done
 [ "$(wc -l < answer_length.cpp)" -le 30 ] || fail "the reward in C++ has more than 30 lines"
 [ "$(wc -l < length_limit.c)" -le 60 ] || fail "the reward in C has more than 60 lines"
-[ $count -ge 4 ] || fail "expected at least 4 examples, found $count"
+[ $count -ge 5 ] || fail "expected at least 5 examples, found $count"
+for file in *.cpp; do   # the limit that the documentation promises for a strategy
+  [ "$(wc -l < "$file")" -le 60 ] || fail "$file of the documentation has more than 60 lines"
+done
 
 score=$(echo '{"completion": "0123456789"}' | "$graft" score --plugin brevity.so --reward 'brevity:{"limit": 20}')
 [[ $score == '{"scores":{"brevity":0.5},'* ]] || fail "brevity scored $score"
@@ -37,3 +40,6 @@ grpo trained train.steps=2 plugins=length_limit.so --reward_funcs length_limit 2
 grep -q '"rewards/length_limit/mean"' trained/metrics.jsonl || fail "no metric of the C reward"
 grpo adapted train.steps=2 plugins=output_scale.so,every_second.so peft.strategy=output_scale peft.params={} \
   checkpoint_policy.name=every_second 2> log || { cat log >&2; fail "example strategy and policy"; }
+grpo calibrated train.steps=1 plugins=busiest_layers.so peft.strategy=busiest_layers peft.params={} \
+  peft.calibration_samples=2 2> log || { cat log >&2; fail "example of a calibration"; }
+grep -q "calibration: 1 pass over training data, [1-9][0-9]* layers left out" log || { cat log >&2; fail "no calibration"; }

@@ -5,7 +5,8 @@
 //   peft_methods load MODEL IMAGE DIRECTORY OPTIONS    loads OPTIONS["adapter"] and trains it, for one step unless told
 //
 // OPTIONS is JSON: "strategy", "params", "targets", "exclude", "components", "modules_to_save", "rank_pattern",
-// "alpha_pattern", "adapter", "steps", "learning_rate", "eps". DIRECTORY gets adapter/ and merged/ (before the step of `load`), stepped/
+// "alpha_pattern", "adapter", "steps", "learning_rate", "eps", "calibration" (batches of [question, answer]; with "prompts_only" no answers
+// are looked at): out.safetensors then has their token ids, "ids.BATCH.SAMPLE" and "prompt_length.BATCH.SAMPLE". DIRECTORY gets adapter/ and merged/ (before the step of `load`), stepped/
 // (after it) and out.safetensors: the inputs, and logits of the base model, of the adapter as attached, as trained, switched off, and
 // merged. What moved though it is frozen is listed on standard output, one name a line.
 #include <ATen/core/grad_mode.h>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "adapt/adapter.h"
+#include "adapt/calibration.h"
 #include "adapt/optimizer.h"
 #include "model/attention.h"
 #include "model/packed_input.h"
@@ -68,11 +70,12 @@ adapt::AttachOptions attach_options(const json& given) {
 // A prompt about the image with an answer to learn.
 class Lesson {
  public:
-  Lesson(const model::Model& model, const fs::path& image_file) {
+  Lesson(const model::Model& model, const fs::path& image_file, const std::string& question = "Where is the red circle?",
+         const std::string& answer = "It is at the left, near the top.") {
     const std::vector<image::Image> images = {image::load_image(image_file)};
     const std::vector<std::string> names = {image_file.string()};
-    prompt_ = model.prepare({{"user", "Where is the red circle?", 1}}, images, names);
-    answer_ = model.tokenizer().encode("It is at the left, near the top.");
+    prompt_ = model.prepare({{"user", question, 1}}, images, names);
+    answer_ = model.tokenizer().encode(answer);
   }
 
   [[nodiscard]] model::NamedTensors inputs() const {
@@ -89,16 +92,23 @@ class Lesson {
   // [T, V] over prompt and answer.
   [[nodiscard]] at::Tensor logits(const model::Model& model, const model::PassOptions& pass = {}) const {
     const at::NoGradGuard no_grad;
-    model::PackedSequences sequences;
-    sequences.prompt = &prompt_;
-    const std::vector<const model::PreparedImage*> pointers = {&prompt_.images.front()};
-    sequences.image_values = model.encode_images(pointers, pass);
-    sequences.completions = {answer_};
-    const std::vector<model::PackedSequences> groups = {sequences};
+    const std::vector<model::PackedSequences> groups = {sequences(model, pass)};
     const auto hidden = model.decode(model::pack_input(groups, model.position_rank()),
                                      model::packed_attention(model::packed_groups(groups)), pass);
     return model.head(hidden, pass);
   }
+
+  [[nodiscard]] model::PackedSequences sequences(const model::Model& model, const model::PassOptions& pass,
+                                                 bool with_answer = true) const {
+    model::PackedSequences sequences;
+    sequences.prompt = &prompt_;
+    const std::vector<const model::PreparedImage*> pointers = {&prompt_.images.front()};
+    sequences.image_values = model.encode_images(pointers, pass);
+    if (with_answer) sequences.completions = {answer_};
+    return sequences;
+  }
+  [[nodiscard]] std::size_t prompt_length() const { return prompt_.ids.size(); }
+  [[nodiscard]] std::size_t answer_length() const { return answer_.size(); }
 
   // Mean negative log-probability of the answer.
   [[nodiscard]] at::Tensor loss(const model::Model& model) const {
@@ -114,6 +124,57 @@ class Lesson {
  private:
   model::Prompt prompt_;
   std::vector<std::int64_t> answer_;
+};
+
+// Questions about the image with their answers, in batches, for strategies that look at data first.
+class Batches {
+ public:
+  Batches(const model::Model& model, const fs::path& image_file, const json& given, bool with_answers)
+      : model_(model), with_answers_(with_answers) {
+    for (const json& batch : given) {
+      auto& samples = batches_.emplace_back();
+      for (const json& pair : batch) samples.emplace_back(model, image_file, pair.at(0), pair.at(1));
+    }
+  }
+
+  [[nodiscard]] adapt::CalibrationData data() const {
+    if (batches_.empty()) return {};
+    return {[this](std::int64_t pass) { return this->pass(static_cast<std::size_t>(pass) % batches_.size()); }, 100};
+  }
+
+  void add_inputs(model::NamedTensors& out) const {
+    for (std::size_t b = 0; b < batches_.size(); ++b) {
+      for (std::size_t s = 0; s < batches_[b].size(); ++s) {
+        const auto inputs = batches_[b][s].inputs();
+        const auto place = "." + std::to_string(b) + "." + std::to_string(s);
+        out.emplace_back("ids" + place, inputs[0].second);
+        out.emplace_back("prompt_length" + place, inputs[3].second);
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] adapt::CalibrationPass pass(std::size_t b) const {
+    std::vector<std::int64_t> rows;
+    std::int64_t end = 0;
+    for (const Lesson& sample : batches_[b]) {
+      end += static_cast<std::int64_t>(sample.prompt_length());
+      for (std::size_t i = 0; with_answers_ && i < sample.answer_length(); ++i) rows.push_back(end++);
+    }
+    return {[this, b](bool with_head) { run(batches_[b], with_head); }, with_answers_ ? at::tensor(rows) : at::Tensor()};
+  }
+
+  void run(const std::vector<Lesson>& samples, bool with_head) const {
+    std::vector<model::PackedSequences> groups;
+    for (const Lesson& sample : samples) groups.push_back(sample.sequences(model_, {}, with_answers_));
+    const auto hidden = model_.decode(model::pack_input(groups, model_.position_rank()),
+                                      model::packed_attention(model::packed_groups(groups)), {});
+    if (with_head) static_cast<void>(model_.head(hidden, {}));
+  }
+
+  const model::Model& model_;
+  bool with_answers_;
+  std::vector<std::vector<Lesson>> batches_;
 };
 
 void train(const Lesson& lesson, const model::Model& model, const adapt::Adapter& adapter,
@@ -157,7 +218,13 @@ int run(const std::vector<std::string>& arguments) {
   const Lesson lesson(*model, arguments.at(2));
   model::NamedTensors out = lesson.inputs();
   out.emplace_back("base", lesson.logits(*model));
-  const auto adapter = adapt::Adapter::attach(*model, registry, attach_options(options));
+  const Batches batches(*model, arguments.at(2), options.value("calibration", json::array()),
+                        !options.value("prompts_only", false));
+  batches.add_inputs(out);
+  const adapt::CalibrationData calibration = batches.data();
+  adapt::AttachOptions attach = attach_options(options);
+  attach.calibration = &calibration;
+  const auto adapter = adapt::Adapter::attach(*model, registry, attach);
   const auto before = frozen(*model, *adapter);
   if (is_fresh) {
     out.emplace_back("initial", lesson.logits(*model));

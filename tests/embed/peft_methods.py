@@ -114,10 +114,18 @@ METHODS = [
     Method("pissa_niter", "lora", {"r": 4, "alpha": 8, "init": "pissa", "pissa_iterations": 4}, None, {}),
     Method("olora", "lora", {"r": 4, "alpha": 8, "init": "olora"}, peft.LoraConfig,
            {"r": 4, "lora_alpha": 8, "init_lora_weights": "olora"}),
+    Method("lora_eva", "lora", {"r": 4, "alpha": 8, "init": "eva"}, None, {},
+           {"calibration": [[["What is red?", "The circle at the left."], ["And what is blue?", "Two of the squares."]]]}),
+    # test_lora_plus_optimizer_sucess
     Method("lora_plus", "lora", {"r": 4, "alpha": 8, "lr_ratio": 4}, peft.LoraConfig,
            {"r": 4, "lora_alpha": 8}, override={"lr_ratio": 4}, step=loraplus_step),
+    # test_LoraFAOptimizer_step
     Method("lora_fa", "lora", {"r": 4, "alpha": 8, "freeze_a": True}, peft.LoraConfig,
            {"r": 4, "lora_alpha": 8}, override={"freeze_a": True}, step=lorafa_step),
+    # test_lorafa_respects_layer_specific_scaling_patterns
+    Method("lora_fa_patterns", "lora", {"r": 4, "alpha": 8, "freeze_a": True}, peft.LoraConfig,
+           {"r": 4, "lora_alpha": 8, "rank_pattern": {"k_proj": 6}, "alpha_pattern": {"o_proj": 5}},
+           {"rank_pattern": {"k_proj": 6}, "alpha_pattern": {"o_proj": 5}}, override={"freeze_a": True}, step=lorafa_step),
     Method("loha", "loha", {"r": 4, "alpha": 8}, peft.LoHaConfig, {"r": 4, "alpha": 8}, noise=0.2),
     Method("loha_dense", "loha", {"r": 12, "alpha": 8}, peft.LoHaConfig, {"r": 12, "alpha": 8}, noise=0.2),
     Method("loha_patterns", "loha", {"r": 4, "alpha": 8, "init": "default"}, peft.LoHaConfig,

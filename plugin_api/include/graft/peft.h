@@ -3,11 +3,12 @@
  *
  * The host selects the sites (target modules, exclusions, components), allocates the strategy's parameters, gives them to
  * the optimizer, saves and loads them in PEFT's format, and calls linear() wherever the model family applies an adapted
- * site. A strategy therefore holds no tensors. What it has to remember between steps is a parameter that is neither trained
- * nor saved with the adapter; checkpoints keep it.
+ * site. A strategy therefore holds no tensors, but for what it keeps from a calibration until initialize(). What it has to
+ * remember between steps is a parameter that is neither trained nor saved with the adapter; checkpoints keep it.
  *
- * Order of calls: plan_model, plan_site for each site, plan_base, initialize; then linear any number of times, and in each
- * optimizer step regularize (before backward), before_update and after_update.
+ * Order of calls: for a fresh adapter calibrate, and if that asks for it observe for each site and allot, once in each pass;
+ * plan_model, plan_site for each site, plan_base, initialize; then linear any number of times, and in each optimizer step
+ * regularize (before backward), before_update and after_update.
  */
 #ifndef GRAFT_PEFT_H
 #define GRAFT_PEFT_H
@@ -127,6 +128,28 @@ typedef struct graft_peft_call {
   int32_t reserved;
 } graft_peft_call;
 
+/* What a selected site was given in one pass of a calibration. */
+typedef struct graft_peft_observation {
+  graft_hdr hdr;
+  const graft_site *site;
+  uint32_t index; /* of the site among those given to calibrate() */
+  int32_t reserved;
+  int64_t pass;   /* from 0 */
+  graft_tensor x; /* [T, in_features], as linear() will get it, of all samples of the pass; borrowed, without a graph. Its
+                   * elements do not change later, so it may be retained. */
+  graft_tensor answer_rows; /* [A] int64, ascending: the rows of x that belong to tokens of answers to be learnt. NULL where
+                             * there are none: prompts without answers, and sites of the vision encoder. Borrowed. */
+} graft_peft_observation;
+
+/* What a calibration makes of a selected site. Zeroed: as the user said. */
+typedef struct graft_peft_allotment {
+  graft_hdr hdr;
+  int64_t rank;     /* takes the place of graft_site.rank if above 0 */
+  double alpha;     /* takes the place of graft_site.alpha if above 0 */
+  int32_t is_dropped; /* 1: the site is not adapted */
+  int32_t reserved;
+} graft_peft_allotment;
+
 #define GRAFT_PEFT_TAKES_RANK 1u  /* graft_site.rank is used; else a user's rank_pattern is an error */
 #define GRAFT_PEFT_TAKES_ALPHA 2u /* graft_site.alpha likewise */
 #define GRAFT_PEFT_NO_EXCLUSION \
@@ -190,6 +213,20 @@ typedef struct graft_peft {
    * fails with GRAFT_E_UNSUPPORTED if the file is of another method or uses an option that is not offered. */
   graft_status (*import_config)(graft_str adapter_config_json, const graft_sink *params_json,
                                 graft_error *error);
+  /* [control] Given all selected sites of a fresh adapter, before anything is planned: *is_wanted = 1 asks for passes of the
+   * model over training data, without gradients and without this adapter, in which observe() sees what the sites are given.
+   * Not called for a saved adapter. NULL slot: no calibration; else observe and allot must be there. */
+  graft_status (*calibrate)(graft_instance *instance, const graft_site *const *sites, uint32_t n_sites,
+                            int32_t *is_wanted, graft_error *error);
+  /* [control] Once for each site in each pass, in the order in which the model applies them. What is kept of it is the
+   * instance's own until initialize(), which should let it go. */
+  graft_status (*observe)(graft_instance *instance, const graft_peft_observation *observation,
+                          graft_error *error);
+  /* [control] After each pass: what becomes of the n sites of calibrate(), of which the last call's values hold, zeroed before
+   * each call. *is_done = 1 ends the calibration; the host may end it as well, after as many passes as the user allows.
+   * GRAFT_E_INVALID_ARGUMENT: the user's parameters do not fit this model or data. */
+  graft_status (*allot)(graft_instance *instance, graft_peft_allotment *const *allotments, uint32_t n,
+                        int32_t *is_done, graft_error *error);
 } graft_peft;
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/torch_random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
@@ -33,6 +34,39 @@ graft::Tensor TorchGenerator::uniform(const std::vector<std::int64_t>& sizes, do
     value = std::fma(unit, high - low, low);
   }
   return tensor(sizes, values);
+}
+
+double TorchGenerator::unit_draw(graft::DType dtype) {
+  if (dtype == graft::DType::kFloat32) return static_cast<double>(engine_() & ((1U << 24) - 1)) / (1U << 24);
+  const std::uint64_t high = engine_(), low = engine_();
+  constexpr std::uint64_t kMask = (std::uint64_t{1} << 53) - 1;
+  return static_cast<double>(((high << 32) | low) & kMask) / static_cast<double>(kMask + 1);
+}
+
+graft::Tensor TorchGenerator::normal(const std::vector<std::int64_t>& sizes, graft::DType dtype) {
+  // normal_fill (ATen/native/cpu/DistributionTemplates.h): the Box–Muller transform in blocks of 16, the first half of each with the
+  // second; a rest is made up to the last block, which is drawn anew.
+  constexpr std::size_t kBlock = 16, kHalf = 8;
+  constexpr double kTwoPi = 6.283185307179586;
+  std::size_t count = 1;
+  for (const std::int64_t size : sizes) count *= static_cast<std::size_t>(size);
+  std::vector<double> values(std::max(count, kBlock));
+  for (double& value : values) value = unit_draw(dtype);
+  const auto transform = [](double* block) {
+    for (std::size_t i = 0; i < kHalf; ++i) {
+      const double radius = std::sqrt(-2.0 * std::log(1.0 - block[i])), angle = kTwoPi * block[i + kHalf];
+      block[i] = radius * std::cos(angle);
+      block[i + kHalf] = radius * std::sin(angle);
+    }
+  };
+  for (std::size_t i = 0; i + kBlock <= values.size(); i += kBlock) transform(&values[i]);
+  if (values.size() % kBlock != 0) {
+    double* const last = &values[values.size() - kBlock];
+    for (std::size_t i = 0; i < kBlock; ++i) last[i] = unit_draw(dtype);
+    transform(last);
+  }
+  const auto rank = static_cast<std::uint32_t>(sizes.size());
+  return graft::ops::to(graft::Tensor::from_data(graft::DType::kFloat64, sizes.data(), rank, values.data()), dtype);
 }
 
 graft::Tensor TorchGenerator::uniform_bfloat16(const std::vector<std::int64_t>& sizes, double bound) {

@@ -23,11 +23,15 @@ class TorchGenerator {
   [[nodiscard]] graft::Tensor unit(const std::vector<std::int64_t>& sizes) {
     return uniform(sizes, 0.0, 1.0);
   }
+  // torch.randn(sizes, dtype=…, generator=…) of at least 16 elements in float32 or float64, up to the rounding of the logarithm, sine
+  // and cosine; a CPU tensor.
+  [[nodiscard]] graft::Tensor normal(const std::vector<std::int64_t>& sizes, graft::DType dtype);
   // As uniform() of a bfloat16 tensor, which has 8 random bits an element.
   [[nodiscard]] graft::Tensor uniform_bfloat16(const std::vector<std::int64_t>& sizes, double bound);
 
  private:
   [[nodiscard]] graft::Tensor uniform(const std::vector<std::int64_t>& sizes, double from, double to);
+  [[nodiscard]] double unit_draw(graft::DType dtype);
 
   std::mt19937 engine_;
 };

@@ -3,7 +3,7 @@
 // alpha / √r for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732); and what is a variation of it: DoRA (Liu et al.
 // 2024, arXiv:2402.09353), LoRA+ (Hayou et al. 2024, arXiv:2402.12354), LoRA-FA (Zhang et al. 2023, arXiv:2308.03303), PiSSA and
 // OLoRA. Names, initialisation and the float32 arithmetic beside a bfloat16 base are PEFT's, and so is bfloat16 under autocast,
-// which casts A and B where they are used.
+// which casts A and B where they are used. EVA: eva.h.
 //
 // PEFT subtracts s B₀A₀ from W where A and B start as a part of it. Here W stays as it is and −s B₀A₀ is one more low-rank
 // term, with frozen A₀ and B₀: the base model remains exact, whatever its dtype, and may be shared.
@@ -11,12 +11,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "common/tensors.h"
+#include "eva.h"
 #include "initialization.h"
 #include "settings.h"
 
@@ -36,12 +38,15 @@ Tensor row_sums(const Tensor& x) {
 struct Lora : graft::Peft {
   static constexpr auto name = "lora";
   static constexpr auto summary =
-      "low-rank update of linear layers (LoRA, rsLoRA, DoRA, LoRA+, LoRA-FA, PiSSA, OLoRA)";
+      "low-rank update of linear layers (LoRA, rsLoRA, DoRA, LoRA+, LoRA-FA, PiSSA, OLoRA, EVA)";
   static constexpr bool takes_rank_pattern = true, takes_alpha_pattern = true;
 
   static graft::Schema params() { return lora::Settings::schema(); }
   explicit Lora(const graft::Params& params) : settings_(params) {}
 
+  bool calibrate(const std::vector<graft::Site>& sites) override;
+  void observe(const graft::Observation& seen) override { eva_->observe(seen); }
+  bool allot(std::vector<graft::Allotment>& sites) override;
   std::vector<graft::PeftParam> plan_site(const graft::Site& site) override;
   bool trains(const graft::BaseParam& param) override;
   void initialize(const graft::ModelValues& model) override;
@@ -82,7 +87,34 @@ struct Lora : graft::Peft {
                                       const Tensor& updated, const Tensor& dropped, double scale) const;
 
   lora::Settings settings_;
+  std::optional<lora::Eva> eva_;  // until initialize()
+  std::vector<std::pair<std::int64_t, double>> wanted_;  // rank and alpha of the sites that it looks at, as the user said
 };
+
+bool Lora::calibrate(const std::vector<graft::Site>& sites) {
+  if (settings_.start != Start::kEva) return false;
+  std::vector<std::int64_t> ranks;
+  for (const graft::Site& site : sites) {
+    ranks.push_back(site.rank_or(settings_.rank));
+    wanted_.emplace_back(ranks.back(), site.alpha_or(settings_.alpha));
+  }
+  eva_.emplace(settings_.eva, sites, std::move(ranks));
+  return true;
+}
+
+bool Lora::allot(std::vector<graft::Allotment>& sites) {
+  const bool is_done = eva_->finish_pass();
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    const auto [rank, alpha] = wanted_[i];
+    const std::int64_t given = eva_->ranks()[i];
+    sites[i].is_dropped = given == 0;
+    if (given == rank) continue;
+    sites[i].rank = given;
+    if (settings_.eva.adjusts_scaling)
+      sites[i].alpha = alpha * static_cast<double>(given) / static_cast<double>(rank);
+  }
+  return is_done;
+}
 
 std::vector<graft::PeftParam> Lora::plan_site(const graft::Site& site) {
   const std::int64_t in = site.in_features(), out = site.out_features(), rank = site.rank_or(settings_.rank);
@@ -140,6 +172,9 @@ void Lora::initialize(const graft::ModelValues& model) {
       assign(a, start.a);
       assign(b, start.b);
     }
+    if (eva_ && eva_->n_passes() > 0) {
+      if (const auto site = eva_->find(values.site().name())) assign(a, eva_->start(*site));
+    }
     if (settings_.splits_weight()) {
       assign(values.param(split_place()), a);
       assign(values.param(split_place() + 1), b);
@@ -151,6 +186,7 @@ void Lora::initialize(const graft::ModelValues& model) {
     // ‖W + s B A‖ of a start with B A = 0, and of one that took its part from W, is ‖W‖.
     assign(values.param(dora_place()), ops::sqrt(squared));
   }
+  eva_.reset();
 }
 
 Tensor Lora::linear(const graft::LinearCall& call) {

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <string>
 
+#include "eva.h"
+
 namespace lora {
 
-// How A and B start. The last two take a part of the base weight over, W = (W − s B₀A₀) + s B A.
-enum class Start { kKaiming, kGaussian, kOrthogonal, kPissa, kOlora };
+// How A and B start. PiSSA and OLoRA take a part of the base weight over, W = (W − s B₀A₀) + s B A.
+enum class Start { kKaiming, kGaussian, kOrthogonal, kPissa, kOlora, kEva };
 
 struct Settings {
   static graft::Schema schema();
@@ -36,6 +38,7 @@ struct Settings {
   bool lora_bias;    // B has a bias
   Start start;
   std::int64_t pissa_iterations;  // of the randomised SVD; 0: exact
+  EvaSettings eva;
   bool use_dora;
   double lr_ratio;  // LoRA+: learning rate of B over that of A
   bool freeze_a;    // LoRA-FA

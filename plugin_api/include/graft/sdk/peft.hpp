@@ -50,6 +50,19 @@ class Peft : public Component {
   static constexpr bool takes_rank_pattern = false, takes_alpha_pattern = false;
   static constexpr bool has_exclude_modules = true;  // PEFT's class of this method's settings has that field
 
+  // Given all selected sites of a fresh adapter, before anything is planned: true asks for passes of the model over training
+  // data, in which observe() sees what the sites are given.
+  virtual bool calibrate(const std::vector<Site>& sites) {
+    static_cast<void>(sites);
+    return false;
+  }
+  // Once for each site in each pass. What is kept of it belongs to the object until initialize(), which should let it go.
+  virtual void observe(const Observation& seen) { static_cast<void>(seen); }
+  // After each pass: what becomes of the sites, of which the last call's values hold; true ends the calibration.
+  virtual bool allot(std::vector<Allotment>& sites) {
+    static_cast<void>(sites);
+    return true;
+  }
   // The parameters wanted once for the whole model, given all selected sites. Called before plan_site().
   virtual std::vector<PeftParam> plan_model(const std::vector<Site>& sites) {
     static_cast<void>(sites);
@@ -273,6 +286,34 @@ struct PeftKind {
     return guard(error, [&] { write(params_json, T::import_config(Json::parse(to_view(config))).dump()); });
   }
 
+  static graft_status calibrate(graft_instance* instance, const graft_site* const* sites,
+                                std::uint32_t n_sites, std::int32_t* is_wanted, graft_error* error) noexcept {
+    return guard(error, [&] {
+      std::vector<Site> list;
+      for (std::uint32_t i = 0; i < n_sites; ++i) list.emplace_back(*sites[i]);
+      *is_wanted = self<T>(instance).calibrate(list) ? 1 : 0;
+    });
+  }
+
+  static graft_status observe(graft_instance* instance, const graft_peft_observation* observation,
+                              graft_error* error) noexcept {
+    return guard(error, [&] { self<T>(instance).observe(Observation(*observation)); });
+  }
+
+  static graft_status allot(graft_instance* instance, graft_peft_allotment* const* allotments,
+                            std::uint32_t n, std::int32_t* is_done, graft_error* error) noexcept {
+    return guard(error, [&] {
+      std::vector<Allotment> sites(n);
+      *is_done = self<T>(instance).allot(sites) ? 1 : 0;
+      for (std::uint32_t i = 0; i < n; ++i) {
+        const Allotment& site = sites.at(i);
+        allotments[i]->rank = site.rank;
+        allotments[i]->alpha = site.alpha;
+        allotments[i]->is_dropped = site.is_dropped ? 1 : 0;
+      }
+    });
+  }
+
   // The slot, or NULL if T did not override the function behind it.
   template <typename Mine, typename Base, typename Slot>
   static constexpr Slot slot_if(Slot slot) {
@@ -280,6 +321,7 @@ struct PeftKind {
   }
   static constexpr bool exports = overrides<decltype(&T::export_config), decltype(&Peft::export_config)>;
 
+  static constexpr bool calibrates = overrides<decltype(&T::calibrate), decltype(&Peft::calibrate)>;
   static constexpr bool plans_base = overrides<decltype(&T::trains), decltype(&Peft::trains)> ||
                                      overrides<decltype(&T::plan_base), decltype(&Peft::plan_base)>;
 
@@ -303,6 +345,9 @@ struct PeftKind {
       GRAFT_SDK_PEFT_SLOT(export_tensors, export_tensors),
       GRAFT_SDK_PEFT_SLOT(import_tensors, import_tensors),
       exports ? &import_config : nullptr,
+      calibrates ? &calibrate : nullptr,
+      calibrates ? &observe : nullptr,
+      calibrates ? &allot : nullptr,
   };
 #undef GRAFT_SDK_PEFT_SLOT
 };

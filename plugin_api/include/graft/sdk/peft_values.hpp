@@ -160,6 +160,30 @@ class ModelValues {
   const graft_peft_model* raw_;
 };
 
+// What a selected site was given in one pass of a calibration.
+class Observation {
+ public:
+  explicit Observation(const graft_peft_observation& raw) : raw_(&raw), site_(*raw.site) {}
+  [[nodiscard]] const Site& site() const { return site_; }
+  [[nodiscard]] std::size_t index() const { return raw_->index; }  // of the site in calibrate()'s list
+  [[nodiscard]] std::int64_t pass() const { return raw_->pass; }   // from 0
+  // [T, in_features], in the model's dtype; may be kept.
+  [[nodiscard]] Tensor x() const { return Tensor::share(raw_->x); }
+  // [A] int64: rows of x that belong to answers to be learnt; no tensor if there are none.
+  [[nodiscard]] Tensor answer_rows() const { return Tensor::share(raw_->answer_rows); }
+
+ private:
+  const graft_peft_observation* raw_;
+  Site site_;
+};
+
+// What a calibration makes of a selected site; 0: as the user said.
+struct Allotment {
+  std::int64_t rank = 0;
+  double alpha = 0.0;
+  bool is_dropped = false;  // the site is not adapted
+};
+
 // What a file holds for a site: tensors by name, such as "lora_A.weight".
 using StoredTensors = std::vector<std::pair<std::string, Tensor>>;
 

@@ -22,7 +22,8 @@ using support::cat;
 // Shows the strategy every input of the selected layers, which compute as if it were not there.
 class ObservingHook : public model::LinearHook {
  public:
-  ObservingHook(const Strategy& strategy, std::vector<SelectedSite> sites, std::vector<std::optional<std::uint32_t>> places)
+  ObservingHook(const Strategy& strategy, std::vector<SelectedSite> sites,
+                std::vector<std::optional<std::uint32_t>> places)
       : strategy_(strategy), sites_(std::move(sites)), places_(std::move(places)) {}
 
   void begin(std::int64_t pass, at::Tensor answer_rows) {
@@ -69,7 +70,8 @@ void tell(std::int64_t passes, const std::vector<Allotment>& allotments) {
   for (const Allotment& site : allotments) {
     if (!site.is_dropped && site.rank > 0) ranks.insert(site.rank);
   }
-  const auto dropped = std::count_if(allotments.begin(), allotments.end(), [](const auto& a) { return a.is_dropped; });
+  const auto dropped =
+      std::count_if(allotments.begin(), allotments.end(), [](const auto& a) { return a.is_dropped; });
   support::log_info(cat("calibration: ", passes, passes == 1 ? " pass" : " passes", " over training data",
                         ranks.empty() ? "" : cat(", ranks from ", *ranks.begin(), " to ", *ranks.rbegin()),
                         dropped > 0 ? cat(", ", dropped, " layers left out") : ""));
@@ -77,8 +79,9 @@ void tell(std::int64_t passes, const std::vector<Allotment>& allotments) {
 
 }  // namespace
 
-bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters& base, const CalibrationData* data,
-               std::vector<bool>& selected, std::vector<SiteOverrides>& overrides) {
+bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters& base,
+               const CalibrationData* data, std::vector<bool>& selected,
+               std::vector<SiteOverrides>& overrides) {
   std::vector<SelectedSite> sites;
   std::vector<std::size_t> indices;
   std::vector<std::optional<std::uint32_t>> places(model.sites().size());
@@ -90,9 +93,10 @@ bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters
   }
   if (!strategy.calibrate(sites)) return false;
   if (data == nullptr || !data->pass || data->most_passes < 1) {
-    throw support::UserError(cat("peft.strategy=", strategy.name(), " with ", strategy.params().dump(),
-                                 " starts from what its layers are given by training data, of which there is none here; "
-                                 "graft train and graft sft have it"));
+    throw support::UserError(
+        cat("peft.strategy=", strategy.name(), " with ", strategy.params().dump(),
+            " starts from what its layers are given by training data, of which there is none here; "
+            "graft train and graft sft have it"));
   }
   const bool with_head = places[model.head_site()].has_value();
   const auto hook = std::make_shared<ObservingHook>(strategy, sites, std::move(places));

@@ -19,7 +19,7 @@ namespace graft::adapt {
 // One pass of a model over some samples.
 struct CalibrationPass {
   std::function<void(bool with_head)> run;  // without gradients; logits are computed only if asked for
-  at::Tensor answer_rows;     // [A] int64: the decoder's rows of tokens of answers; undefined: prompts alone
+  at::Tensor answer_rows;  // [A] int64: the decoder's rows of tokens of answers; undefined: prompts alone
 };
 
 // Where passes come from; train/ makes them of the training data.
@@ -31,7 +31,8 @@ struct CalibrationData {
 // Runs passes until the strategy has seen enough, and takes over what it decides: `selected` and `overrides`, by site, change. The
 // model's linear hook is gone afterwards. Returns false if the strategy wants none. `base`: what lies beneath it. UserError if
 // it wants one and `data` is null or without a pass. Control thread.
-bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters& base, const CalibrationData* data,
-               std::vector<bool>& selected, std::vector<SiteOverrides>& overrides);
+bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters& base,
+               const CalibrationData* data, std::vector<bool>& selected,
+               std::vector<SiteOverrides>& overrides);
 
 }  // namespace graft::adapt

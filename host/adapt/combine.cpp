@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "adapt/combine.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/linalg_svd.h>
@@ -48,19 +49,21 @@ struct LoraFile {
 
 // What an update is made of besides A and B would be lost.
 void require_plain(const LoraFile& file, const StoredAdapter& stored) {
-  const auto refuse = [&](const std::string& what) {
-    throw UserError(cat(file.directory, ' ', what));
-  };
-  if (stored.strategy != "lora") refuse(cat("is of the strategy \"", stored.strategy, "\"; only LoRA adapters are combined"));
+  const auto refuse = [&](const std::string& what) { throw UserError(cat(file.directory, ' ', what)); };
+  if (stored.strategy != "lora")
+    refuse(cat("is of the strategy \"", stored.strategy, "\"; only LoRA adapters are combined"));
   const nlohmann::json& params = stored.params;
-  if (params.value("use_dora", false)) refuse("is a DoRA adapter, whose magnitudes cannot be added; merge it into the model");
+  if (params.value("use_dora", false))
+    refuse("is a DoRA adapter, whose magnitudes cannot be added; merge it into the model");
   if (params.value("lora_bias", false) || params.value("bias", std::string("none")) != "none")
     refuse("trains biases, which cannot be combined; merge it into the model");
   if (!stored.fields.modules_to_save.empty())
-    refuse("holds copies of whole modules (modules_to_save), which cannot be combined; merge it into the model");
+    refuse(
+        "holds copies of whole modules (modules_to_save), which cannot be combined; merge it into the model");
   const std::string init = params.value("init", std::string());
   if (init == "pissa" || init == "olora")
-    refuse(cat("started as a part of the weight (", init, "); turn it into plain LoRA first: graft adapter convert"));
+    refuse(cat("started as a part of the weight (", init,
+               "); turn it into plain LoRA first: graft adapter convert"));
 }
 
 LoraFile read_lora(plugin::Registry& registry, const std::filesystem::path& directory) {
@@ -83,7 +86,8 @@ LoraFile read_lora(plugin::Registry& registry, const std::filesystem::path& dire
   for (auto& [module, layer] : file.layers) {
     if (!layer.a.defined() || !layer.b.defined() || layer.a.dim() != 2 || layer.b.dim() != 2 ||
         layer.a.size(0) != layer.b.size(1)) {
-      throw UserError(cat(tensors.path(), ": the factors of ", module, " are missing or do not fit each other"));
+      throw UserError(
+          cat(tensors.path(), ": the factors of ", module, " are missing or do not fit each other"));
     }
     const auto r = static_cast<double>(layer.a.size(0));
     const double own = stored.fields.alpha_pattern.value({module});
@@ -111,7 +115,8 @@ class Mixer {
         elects_(options.type.starts_with("ties")),
         by_frequency_(options.majority_sign_method == "frequency") {}
 
-  [[nodiscard]] at::Tensor mix(const std::vector<at::Tensor>& tensors, const std::vector<double>& weights) const {
+  [[nodiscard]] at::Tensor mix(const std::vector<at::Tensor>& tensors,
+                               const std::vector<double>& weights) const {
     std::vector<at::Tensor> parts, weighted;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       parts.push_back(pruned(tensors[i], density_));
@@ -185,19 +190,23 @@ void check(const Combination& options, const std::vector<LoraFile>& files) {
   }
   const auto& types = combination_types();
   if (std::find(types.begin(), types.end(), options.type) == types.end())
-    throw UserError(cat("type \"", options.type, "\" is not known; expected one of ", support::join(types, ", ")));
+    throw UserError(
+        cat("type \"", options.type, "\" is not known; expected one of ", support::join(types, ", ")));
   const bool prunes = options.type.starts_with("ties") || options.type.starts_with("magnitude_prune");
   if (!(options.density > 0.0 && options.density <= 1.0))
     throw UserError(cat("density is ", options.density, ", expected a part above 0, at most 1"));
-  if (options.density != 1.0 && !prunes) throw UserError(cat("density has no effect with type ", options.type));
+  if (options.density != 1.0 && !prunes)
+    throw UserError(cat("density has no effect with type ", options.type));
   if (options.majority_sign_method != "total" && !options.type.starts_with("ties"))
     throw UserError(cat("majority_sign_method has no effect with type ", options.type));
-  if (options.rank != 0 && !is_svd(options.type)) throw UserError(cat("rank has no effect with type ", options.type));
+  if (options.rank != 0 && !is_svd(options.type))
+    throw UserError(cat("rank has no effect with type ", options.type));
   if (is_svd(options.type) || options.type == "cat") return;
   for (const LoraFile& file : files) {
     if (file.rank != files.front().rank) {
-      throw UserError(cat("type ", options.type, " adds factors of one rank, but ", files.front().directory, " has rank ",
-                          files.front().rank, " and ", file.directory, " ", file.rank, "; use cat or svd"));
+      throw UserError(cat("type ", options.type, " adds factors of one rank, but ", files.front().directory,
+                          " has rank ", files.front().rank, " and ", file.directory, " ", file.rank,
+                          "; use cat or svd"));
     }
   }
 }
@@ -219,18 +228,20 @@ std::map<std::string, Factors> combine(const Combination& options, const std::ve
     for (const auto& [module, layer] : files[i].layers) {
       Weighted& parts = modules[module];
       const auto fits = [&](const Factors& other) {
-        const bool has_rank = is_svd(options.type) || options.type == "cat" || other.a.size(0) == layer.a.size(0);
+        const bool has_rank =
+            is_svd(options.type) || options.type == "cat" || other.a.size(0) == layer.a.size(0);
         return has_rank && other.a.size(1) == layer.a.size(1) && other.b.size(0) == layer.b.size(0);
       };
       if (!parts.empty() && !fits(*parts.front().first))
-        throw UserError(cat(module, " has another shape or rank in ", files[i].directory, " than in an adapter before it"));
+        throw UserError(cat(module, " has another shape or rank in ", files[i].directory,
+                            " than in an adapter before it"));
       parts.emplace_back(&layer, options.weights[i]);
     }
   }
   const Mixer mixer(options);
   std::map<std::string, Factors> combined;
   for (const auto& [module, parts] : modules) {
-    combined[module] = options.type == "cat"     ? concatenate(parts, rank)
+    combined[module] = options.type == "cat"  ? concatenate(parts, rank)
                        : is_svd(options.type) ? decompose(parts, mixer, rank)
                                               : add(parts, mixer, rank);
   }
@@ -238,14 +249,16 @@ std::map<std::string, Factors> combine(const Combination& options, const std::ve
 }
 
 // The first adapter's fields, for these layers by their whole names, at scale 1.
-nlohmann::json combined_config(const std::vector<LoraFile>& files, const std::map<std::string, Factors>& layers,
-                               std::int64_t rank) {
+nlohmann::json combined_config(const std::vector<LoraFile>& files,
+                               const std::map<std::string, Factors>& layers, std::int64_t rank) {
   nlohmann::json config = files.front().config;
-  const auto base = [](const LoraFile& file) { return file.config.value("base_model_name_or_path", nlohmann::ordered_json()); };
+  const auto base = [](const LoraFile& file) {
+    return file.config.value("base_model_name_or_path", nlohmann::ordered_json());
+  };
   for (const LoraFile& file : files) {
     if (base(file) != base(files.front())) {
-      support::log_warn(cat(file.directory, " was trained on ", base(file).dump(), ", ", files.front().directory, " on ",
-                            base(files.front()).dump()));
+      support::log_warn(cat(file.directory, " was trained on ", base(file).dump(), ", ",
+                            files.front().directory, " on ", base(files.front()).dump()));
     }
   }
   std::vector<std::string> names;
@@ -255,16 +268,16 @@ nlohmann::json combined_config(const std::vector<LoraFile>& files, const std::ma
   config["init_lora_weights"] = true;
   config["use_rslora"] = false;
   config["rank_pattern"] = config["alpha_pattern"] = nlohmann::json::object();
-  for (const char* field : {"exclude_modules", "layers_to_transform", "layers_pattern", "eva_config"}) config[field] = nullptr;
+  for (const char* field : {"exclude_modules", "layers_to_transform", "layers_pattern", "eva_config"})
+    config[field] = nullptr;
   return config;
 }
 
 }  // namespace
 
 const std::vector<std::string>& combination_types() {
-  static const std::vector<std::string> types = {"svd",      "linear",          "cat",
-                                                 "ties",     "magnitude_prune", "ties_svd",
-                                                 "magnitude_prune_svd"};
+  static const std::vector<std::string> types = {
+      "svd", "linear", "cat", "ties", "magnitude_prune", "ties_svd", "magnitude_prune_svd"};
   return types;
 }
 
@@ -282,7 +295,8 @@ void combine_adapters(plugin::Registry& registry, const Combination& combination
     tensors.emplace_back(cat(kPrefix, module, kB), layer.b);
   }
   support::AtomicDirectory target(output);
-  support::write_file_atomic(target.path() / "adapter_config.json", combined_config(files, combined, rank).dump(2) + "\n");
+  support::write_file_atomic(target.path() / "adapter_config.json",
+                             combined_config(files, combined, rank).dump(2) + "\n");
   model::write_safetensors(target.path() / "adapter_model.safetensors", tensors);
   target.commit();
 }

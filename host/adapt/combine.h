@@ -18,9 +18,10 @@ struct Combination {
   // "magnitude_prune" and "ties" (Yadav et al. 2023, arXiv:2306.01708) are "linear" of what `density` leaves of them, and
   // "magnitude_prune_svd" and "ties_svd" the same of the whole updates.
   std::string type = "svd";
-  std::int64_t rank = 0;                     // of the "…svd" types; 0: the highest of the adapters
-  double density = 1.0;                      // part of the elements that is kept, those of the largest magnitude
-  std::string majority_sign_method = "total";  // of "ties": "total" (sign of the sum) or "frequency" (of most)
+  std::int64_t rank = 0;  // of the "…svd" types; 0: the highest of the adapters
+  double density = 1.0;   // part of the elements that is kept, those of the largest magnitude
+  std::string majority_sign_method =
+      "total";  // of "ties": "total" (sign of the sum) or "frequency" (of most)
 };
 
 // The names above, for command lines.

@@ -45,7 +45,7 @@ struct PlanInput {
   std::vector<bool> saved_params;        // by index: copies of these are trained whatever the strategy says
   std::vector<SiteOverrides> overrides;  // by site
   std::uint64_t seed = 0;
-  const BaseAdapters* base = nullptr;  // beneath it; null or empty: none
+  const BaseAdapters* base = nullptr;            // beneath it; null or empty: none
   bool may_calibrate = false;                    // a fresh adapter, whose strategy may look at training data
   const CalibrationData* calibration = nullptr;  // null: no such data
   std::filesystem::path calibrated = {};         // what an earlier calibration led to; empty: none did

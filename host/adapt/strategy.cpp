@@ -171,14 +171,16 @@ bool Strategy::allot(const std::vector<SelectedSite>& sites, std::vector<Allotme
   }
   std::int32_t is_done = 0;
   call_on_user_data([&](graft_error* error) {
-    return table_->allot(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &is_done, error);
+    return table_->allot(instance_->raw(), list.data(), static_cast<std::uint32_t>(list.size()), &is_done,
+                         error);
   });
   allotments.clear();
   for (std::size_t i = 0; i < raw.size(); ++i) {
     const auto refuse = [&](const char* what, double value) {
       misbehaves(who_, support::cat("allotted ", sites[i].site->name, " the ", what, ' ', value));
     };
-    if (raw[i].rank < 0 || (raw[i].rank > 0 && !takes_rank())) refuse("rank", static_cast<double>(raw[i].rank));
+    if (raw[i].rank < 0 || (raw[i].rank > 0 && !takes_rank()))
+      refuse("rank", static_cast<double>(raw[i].rank));
     if (!std::isfinite(raw[i].alpha) || raw[i].alpha < 0.0 || (raw[i].alpha > 0.0 && !takes_alpha()))
       refuse("alpha", raw[i].alpha);
     allotments.push_back({raw[i].rank, raw[i].alpha, raw[i].is_dropped != 0});

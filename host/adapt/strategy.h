@@ -40,9 +40,9 @@ struct SelectedSite {
 // What a selected site was given in one pass of a calibration.
 struct Observation {
   const SelectedSite& site;
-  std::uint32_t index;  // of it among those given to calibrate()
-  std::int64_t pass;    // from 0
-  at::Tensor x;         // [T, in_features], without a graph
+  std::uint32_t index;     // of it among those given to calibrate()
+  std::int64_t pass;       // from 0
+  at::Tensor x;            // [T, in_features], without a graph
   at::Tensor answer_rows;  // [A] int64, undefined if there are none
 };
 

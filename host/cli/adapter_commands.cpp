@@ -78,21 +78,27 @@ void run_merge(const Options& options) {
 
 void add_combine(CLI::App& adapter, const std::shared_ptr<Options>& options) {
   auto combination = std::make_shared<adapt::Combination>();
-  CLI::App* command =
-      adapter.add_subcommand("combine", "Writes a weighted sum of LoRA adapters as one, as PEFT's add_weighted_adapter does");
+  CLI::App* command = adapter.add_subcommand(
+      "combine", "Writes a weighted sum of LoRA adapters as one, as PEFT's add_weighted_adapter does");
   command->add_option("output", options->output, "directory to write")->required();
   command->add_option("--adapter", combination->adapters, "adapter directory; once for each")->required();
-  command->add_option("--weight", combination->weights, "its weight; once for each adapter, in their order")->required();
+  command->add_option("--weight", combination->weights, "its weight; once for each adapter, in their order")
+      ->required();
   command
       ->add_option("--type", combination->type,
-                   "svd: the nearest update of --rank; cat: the exact sum, of the sum of the ranks; linear: A and B added "
-                   "by themselves, which is rough; ties, magnitude_prune: linear of the largest elements; …_svd: of the "
+                   "svd: the nearest update of --rank; cat: the exact sum, of the sum of the ranks; linear: "
+                   "A and B added "
+                   "by themselves, which is rough; ties, magnitude_prune: linear of the largest elements; "
+                   "…_svd: of the "
                    "whole updates")
       ->check(CLI::IsMember(adapt::combination_types()))
       ->capture_default_str();
-  command->add_option("--rank", combination->rank, "of the …svd types; the highest of the adapters unless given")
+  command
+      ->add_option("--rank", combination->rank, "of the …svd types; the highest of the adapters unless given")
       ->check(CLI::PositiveNumber);
-  command->add_option("--density", combination->density, "part of the elements that ties and magnitude_prune keep")
+  command
+      ->add_option("--density", combination->density,
+                   "part of the elements that ties and magnitude_prune keep")
       ->capture_default_str();
   command->add_option("--majority-sign-method", combination->majority_sign_method, "of ties: whose sign wins")
       ->check(CLI::IsMember({"total", "frequency"}))

@@ -88,13 +88,14 @@ class PeftChecker {
   // An adapter's file says all this itself.
   void check_warm_start() const {
     if (!c_.adapter) return;
-    for (const auto& [key, is_set] : {std::pair{"peft.layers_to_transform", !c_.layers_to_transform.empty()},
-                                      std::pair{"peft.rank_pattern", !c_.rank_pattern.entries.empty()},
-                                      std::pair{"peft.alpha_pattern", !c_.alpha_pattern.entries.empty()},
-                                      std::pair{"peft.modules_to_save", !c_.modules_to_save.empty()},
-                                      std::pair{"peft.calibration_samples", c_.calibration_samples.has_value()},
-                                      std::pair{"peft.calibration_batch_size", c_.calibration_batch_size.has_value()},
-                                      std::pair{"peft.calibration_passes", c_.calibration_passes.has_value()}}) {
+    for (const auto& [key, is_set] :
+         {std::pair{"peft.layers_to_transform", !c_.layers_to_transform.empty()},
+          std::pair{"peft.rank_pattern", !c_.rank_pattern.entries.empty()},
+          std::pair{"peft.alpha_pattern", !c_.alpha_pattern.entries.empty()},
+          std::pair{"peft.modules_to_save", !c_.modules_to_save.empty()},
+          std::pair{"peft.calibration_samples", c_.calibration_samples.has_value()},
+          std::pair{"peft.calibration_batch_size", c_.calibration_batch_size.has_value()},
+          std::pair{"peft.calibration_passes", c_.calibration_passes.has_value()}}) {
       if (is_set)
         fail(key, cat("has no effect with peft.adapter, which holds what ", *c_.adapter, " was made with"));
     }

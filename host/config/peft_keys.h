@@ -61,13 +61,15 @@ void describe_peft_keys(PeftConfig& c, Visitor& v) {
                       "model with the update of each.",
        .commands = kAllCommands});
   v.key("calibration_samples", c.calibration_samples,
-        {.description = "Training samples that a strategy looks at before it starts, as lora with init=eva does; null: 64.",
+        {.description = "Training samples that a strategy looks at before it starts, as lora with init=eva "
+                        "does; null: 64.",
          .unit = "samples",
          .minimum = 1});
   v.key("calibration_batch_size", c.calibration_batch_size,
         {.description = "Of them, samples in one pass; null: 8.", .unit = "samples", .minimum = 1});
   v.key("calibration_passes", c.calibration_passes,
-        {.description = "Passes at most, over these samples again and again, until the strategy has seen enough; null: 100.",
+        {.description = "Passes at most, over these samples again and again, until the strategy has seen "
+                        "enough; null: 100.",
          .minimum = 1});
 }
 

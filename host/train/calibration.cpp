@@ -58,8 +58,8 @@ at::Tensor answer_rows(const Batch& batch) {
 
 adapt::CalibrationData calibration_data(const model::Model& model, const PromptSource& prompts,
                                         const config::RunConfig& config, config::Command command) {
-  const auto samples = std::min<std::int64_t>(config.peft.samples_of_calibration(),
-                                              static_cast<std::int64_t>(prompts.size()));
+  const auto samples =
+      std::min<std::int64_t>(config.peft.samples_of_calibration(), static_cast<std::int64_t>(prompts.size()));
   const std::int64_t size = config.peft.batch_size_of_calibration();
   const std::int64_t batches = (samples + size - 1) / size;
   const bool has_answers = command == config::kSft;
@@ -73,7 +73,8 @@ adapt::CalibrationData calibration_data(const model::Model& model, const PromptS
     const std::int64_t count = std::min(size, samples - position);
     batch->items = prompts.draw(static_cast<std::size_t>(count), &position, &skipped);
     if (has_answers) {
-      for (const PromptItem& item : batch->items) batch->answers.push_back(answer_ids(model, item, answer_template));
+      for (const PromptItem& item : batch->items)
+        batch->answers.push_back(answer_ids(model, item, answer_template));
     }
     return {[&model, batch](bool with_head) { forward(model, *batch, with_head); }, answer_rows(*batch)};
   };

@@ -14,6 +14,7 @@ namespace graft::train {
 // With answers where `command` learns them (sft), else prompts alone. Each pass is made anew, so that no more than one is in
 // memory. `model` and `prompts` must outlive it.
 [[nodiscard]] adapt::CalibrationData calibration_data(const model::Model& model, const PromptSource& prompts,
-                                                      const config::RunConfig& config, config::Command command);
+                                                      const config::RunConfig& config,
+                                                      config::Command command);
 
 }  // namespace graft::train

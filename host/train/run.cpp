@@ -210,7 +210,8 @@ Start start_run(const config::LoadedConfig& given, config::Command command) {
 }
 
 // Attaches the adapter of a run, which may look at its data first, unless the run continues from a checkpoint.
-void attach(Session& session, const config::RunConfig& config, const PromptSource& prompts, config::Command command) {
+void attach(Session& session, const config::RunConfig& config, const PromptSource& prompts,
+            config::Command command) {
   const auto checkpoint = find_checkpoint(config.output_dir, config.train.resume);
   const fs::path calibrated = checkpoint ? *checkpoint / "adapter" : fs::path();
   attach_adapter(session, config, calibration_data(*session.model, prompts, config, command), calibrated);

@@ -62,10 +62,10 @@ void check_attached(const config::RunConfig& config, const adapt::Adapter& adapt
             "\"; an adapter on random frozen weights cannot learn; use peft.strategy=full"));
   }
   if (config.peft.configures_calibration() && !adapter.is_calibrated()) {
-    throw support::UserError(
-        cat("peft.calibration_samples, calibration_batch_size or calibration_passes is set, but peft.strategy \"",
-            config.peft.strategy, "\" with ", config.peft.params.dump(),
-            " looks at no data before it starts; leave them out"));
+    throw support::UserError(cat(
+        "peft.calibration_samples, calibration_batch_size or calibration_passes is set, but peft.strategy \"",
+        config.peft.strategy, "\" with ", config.peft.params.dump(),
+        " looks at no data before it starts; leave them out"));
   }
   if (config.objective.beta != 0 && config.objective.reference == "base" && adapter.is_model()) {
     throw support::UserError(
@@ -117,8 +117,8 @@ Session open_training(const config::RunConfig& config, bool with_rewards) {
   return session;
 }
 
-void attach_adapter(Session& session, const config::RunConfig& config, const adapt::CalibrationData& calibration,
-                    const std::filesystem::path& calibrated) {
+void attach_adapter(Session& session, const config::RunConfig& config,
+                    const adapt::CalibrationData& calibration, const std::filesystem::path& calibrated) {
   adapt::AttachOptions options = attach_options(config);
   options.calibration = &calibration;
   options.calibrated = calibrated;

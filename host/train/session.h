@@ -39,8 +39,8 @@ struct Session {
 
 // Attaches the configured strategy, and tells what it trains. `calibration`: training data that it may look at first. `calibrated`:
 // the adapter of a checkpoint that the run continues from, whose layers and ranks hold in place of a calibration; empty: none.
-void attach_adapter(Session& session, const config::RunConfig& config, const adapt::CalibrationData& calibration,
-                    const std::filesystem::path& calibrated);
+void attach_adapter(Session& session, const config::RunConfig& config,
+                    const adapt::CalibrationData& calibration, const std::filesystem::path& calibrated);
 
 // Asks the configured checkpoint policies, for micro-batches of this size, and installs their decisions.
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size);

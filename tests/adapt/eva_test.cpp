@@ -20,9 +20,10 @@ namespace {
 
 using namespace counterparts;  // NOLINT(google-build-using-namespace): of this folder's tests
 
-const std::vector<std::string> kQuestions = {"Where is the red square, and what lies beneath it on the other side?",
-                                             "How many circles are there in this picture of a quiet winter day?",
-                                             "Name every colour that you see from the left to the right border."};
+const std::vector<std::string> kQuestions = {
+    "Where is the red square, and what lies beneath it on the other side?",
+    "How many circles are there in this picture of a quiet winter day?",
+    "Name every colour that you see from the left to the right border."};
 
 class EvaTest : public PeftCounterparts {
  protected:
@@ -35,7 +36,8 @@ class EvaTest : public PeftCounterparts {
             most_passes};
   }
 
-  std::unique_ptr<Adapter> attach_eva(json params, const SitePatterns& ranks = {}, std::int64_t most_passes = 100) {
+  std::unique_ptr<Adapter> attach_eva(json params, const SitePatterns& ranks = {},
+                                      std::int64_t most_passes = 100) {
     const CalibrationData passes = data(most_passes);
     auto options = lora(std::move(params), {"q_proj", "k_proj", "o_proj", "down_proj"});
     options.params["init"] = "eva";
@@ -47,7 +49,8 @@ class EvaTest : public PeftCounterparts {
   void run(std::int64_t pass, bool with_head) {
     std::vector<tests::TinyPrompt> prompts;
     for (std::int64_t i = pass; i < pass + 2; ++i)
-      prompts.push_back(tests::tiny_prompt(*model_, kQuestions[static_cast<std::size_t>(i) % kQuestions.size()], ""));
+      prompts.push_back(
+          tests::tiny_prompt(*model_, kQuestions[static_cast<std::size_t>(i) % kQuestions.size()], ""));
     std::vector<model::PackedSequences> groups(prompts.size());
     for (std::size_t i = 0; i < prompts.size(); ++i) groups[i].prompt = &prompts[i].prompt;
     const auto hidden = model_->decode(model::pack_input(groups, model_->position_rank()),
@@ -105,7 +108,8 @@ TEST_F(EvaTest, SavedRanksAndScalesAreLoadedAgain) {
   adapter->save(scratch_ / "adapter");
   const json config = config_in(scratch_ / "adapter");
   for (const auto& [pattern, rank] : config.at("rank_pattern").items())
-    EXPECT_DOUBLE_EQ(config.at("alpha_pattern").at(pattern).get<double>(), 2.0 * rank.get<double>()) << pattern;
+    EXPECT_DOUBLE_EQ(config.at("alpha_pattern").at(pattern).get<double>(), 2.0 * rank.get<double>())
+        << pattern;
   adapter = load(scratch_ / "adapter");
   EXPECT_TRUE(is_close(logits(), expected));
   // A run that continues has the same layers and ranks without another look at the data.
@@ -139,7 +143,8 @@ TEST_F(EvaTest, TwoRunsAgreeToTheLastBit) {
 
 TEST_F(EvaTest, LooksAtAnswersOnlyWhereThereAreSome) {
   const auto of = [&](bool uses_label_mask) {
-    const auto adapter = attach_eva({{"r", 2}, {"eva_rho", 1}, {"eva_tau", 0}, {"eva_use_label_mask", uses_label_mask}});
+    const auto adapter =
+        attach_eva({{"r", 2}, {"eva_rho", 1}, {"eva_tau", 0}, {"eva_use_label_mask", uses_label_mask}});
     return adapter->tensors().front().tensor.detach().clone();
   };
   const at::Tensor all = of(true);
@@ -151,7 +156,8 @@ TEST_F(EvaTest, LooksAtAnswersOnlyWhereThereAreSome) {
 TEST_F(EvaTest, WhatCannotWorkIsSaid) {
   const auto error_of = [](const auto& body) { return test::message_of<support::UserError>(body); };
   auto options = lora({{"r", 4}, {"init", "eva"}});
-  EXPECT_TRUE(test::contains(error_of([&] { static_cast<void>(attach(options)); }), "training data, of which there is none"));
+  EXPECT_TRUE(test::contains(error_of([&] { static_cast<void>(attach(options)); }),
+                             "training data, of which there is none"));
   answer_rows_ = at::tensor(std::vector<std::int64_t>{3, 4});
   const auto message = error_of([&] { static_cast<void>(attach_eva({{"r", 4}}, {}, 3)); });
   EXPECT_TRUE(test::contains(message, "no pass with at least 8 tokens")) << message;
@@ -162,9 +168,11 @@ TEST_F(EvaTest, WhatCannotWorkIsSaid) {
 
 // PEFT: test_eva_config_rho, test_eva_config_tau.
 TEST_F(EvaTest, test_eva_config_rho_and_tau) {
-  for (const auto& [key, value] : {std::pair{"eva_rho", 0.5}, std::pair{"eva_tau", 1.5}, std::pair{"eva_tau", -0.1}}) {
-    const auto message =
-        test::message_of<support::UserError>([&, k = key, v = value] { static_cast<void>(attach_eva({{"r", 4}, {k, v}})); });
+  for (const auto& [key, value] :
+       {std::pair{"eva_rho", 0.5}, std::pair{"eva_tau", 1.5}, std::pair{"eva_tau", -0.1}}) {
+    const auto message = test::message_of<support::UserError>([&, k = key, v = value] {
+      static_cast<void>(attach_eva({{"r", 4}, {k, v}}));
+    });
     EXPECT_TRUE(test::contains(message, key)) << message;
   }
 }

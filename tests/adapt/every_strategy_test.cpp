@@ -246,7 +246,8 @@ TEST_P(EveryStrategy, test_loading_model_requires_grad_set_correctly) {
   const auto model = open_model();
   attach(*model)->save(directory / "adapter");
   const auto adapter = Adapter::load(*model, tests::tiny_registry(), directory / "adapter");
-  for (const auto& item : adapter->tensors()) EXPECT_EQ(item.tensor.requires_grad(), item.is_trained) << item.name;
+  for (const auto& item : adapter->tensors())
+    EXPECT_EQ(item.tensor.requires_grad(), item.is_trained) << item.name;
   for (const auto& param : model->params()) EXPECT_FALSE(param.tensor.requires_grad()) << param.name;
 }
 

@@ -88,7 +88,6 @@ TEST_F(PeftCounterparts, test_lora_use_dora_linear) {
   EXPECT_TRUE(at::equal(logits(/*with_adapters=*/false), base));
 }
 
-
 // An adapter that started as a part of W, saved: a plain one of twice the rank on the unchanged model.
 class ConversionTest : public PeftCounterparts {
  protected:
@@ -110,7 +109,8 @@ class ConversionTest : public PeftCounterparts {
     const json config = config_in(scratch_ / "converted");
     EXPECT_EQ(config.at("r"), 2 * params.at("r").get<int>());
     EXPECT_EQ(config.at("init_lora_weights"), true);
-    for (const auto& [pattern, rank] : config.at("rank_pattern").items()) EXPECT_EQ(rank.get<int>() % 2, 0) << pattern;
+    for (const auto& [pattern, rank] : config.at("rank_pattern").items())
+      EXPECT_EQ(rank.get<int>() % 2, 0) << pattern;
     model_ = tests::open_tiny_model();  // as any tool would load it
     const auto loaded = load(scratch_ / "converted");
     EXPECT_TRUE(is_close(logits(), expected));
@@ -120,22 +120,22 @@ class ConversionTest : public PeftCounterparts {
   const SitePatterns alphas_{{{"down_proj", 5}}, "alphas"};
 };
 
-#define GRAFT_CONVERSION(start, name)                                                          \
-  TEST_F(ConversionTest, name##_conversion_same_output_after_loading) {                        \
-    run({{"r", 4}, {"alpha", 8}, {"init", #start}});                                           \
-  }                                                                                            \
-  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_rank_pattern) {      \
-    run({{"r", 4}, {"alpha", 8}, {"init", #start}}, ranks_);                                   \
-  }                                                                                            \
-  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_alpha_pattern) {     \
-    run({{"r", 4}, {"alpha", 8}, {"init", #start}}, {}, alphas_);                              \
-  }                                                                                            \
-  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_rslora) {            \
-    run({{"r", 4}, {"alpha", 8}, {"init", #start}, {"use_rslora", true}});                     \
-  }                                                                                            \
+#define GRAFT_CONVERSION(start, name)                                                                    \
+  TEST_F(ConversionTest, name##_conversion_same_output_after_loading) {                                  \
+    run({{"r", 4}, {"alpha", 8}, {"init", #start}});                                                     \
+  }                                                                                                      \
+  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_rank_pattern) {                \
+    run({{"r", 4}, {"alpha", 8}, {"init", #start}}, ranks_);                                             \
+  }                                                                                                      \
+  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_alpha_pattern) {               \
+    run({{"r", 4}, {"alpha", 8}, {"init", #start}}, {}, alphas_);                                        \
+  }                                                                                                      \
+  TEST_F(ConversionTest, name##_conversion_same_output_after_loading_with_rslora) {                      \
+    run({{"r", 4}, {"alpha", 8}, {"init", #start}, {"use_rslora", true}});                               \
+  }                                                                                                      \
   /* which PEFT refuses: test_…_rank_pattern_and_rslora_raises, …_alpha_pattern_and_rslora_raises */ \
-  TEST_F(ConversionTest, name##_conversion_with_patterns_and_rslora) {                         \
-    run({{"r", 4}, {"alpha", 8}, {"init", #start}, {"use_rslora", true}}, ranks_, alphas_);    \
+  TEST_F(ConversionTest, name##_conversion_with_patterns_and_rslora) {                                   \
+    run({{"r", 4}, {"alpha", 8}, {"init", #start}, {"use_rslora", true}}, ranks_, alphas_);              \
   }
 GRAFT_CONVERSION(pissa, test_lora_pissa)
 GRAFT_CONVERSION(olora, test_olora)
@@ -187,7 +187,9 @@ TEST_F(ScalingTest, test_lora_default_scaling_pattern) {
 
 TEST_F(ScalingTest, test_lora_rslora_scaling_pattern) {
   expect_scales(with_patterns({{"r", 8}, {"alpha", 3}, {"use_rslora", true}}),
-                {{"q_proj", 3.0 / std::sqrt(2.0)}, {"v_proj", 7.0 / std::sqrt(5.0)}, {"down_proj", 1.0 / std::sqrt(8.0)}});
+                {{"q_proj", 3.0 / std::sqrt(2.0)},
+                 {"v_proj", 7.0 / std::sqrt(5.0)},
+                 {"down_proj", 1.0 / std::sqrt(8.0)}});
 }
 
 }  // namespace

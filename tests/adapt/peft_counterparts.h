@@ -31,7 +31,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 inline AttachOptions options_of(const std::string& strategy, json params,
-                         std::vector<std::string> names = {"q_proj", "v_proj", "down_proj"}) {
+                                std::vector<std::string> names = {"q_proj", "v_proj", "down_proj"}) {
   AttachOptions options;
   options.strategy = strategy;
   options.params = std::move(params);
@@ -52,7 +52,8 @@ inline void move(const Adapter& adapter) {
     if (!item.is_trained) continue;
     support::KeyedRandom random(9, {support::hash_string(item.name)});
     auto* values = item.tensor.data_ptr<float>();
-    for (std::int64_t i = 0; i < item.tensor.numel(); ++i) values[i] += static_cast<float>(0.03 * random.normal());
+    for (std::int64_t i = 0; i < item.tensor.numel(); ++i)
+      values[i] += static_cast<float>(0.03 * random.normal());
   }
 }
 
@@ -94,14 +95,17 @@ class PeftCounterparts : public testing::Test {
                                      model::packed_attention(model::packed_groups(groups)), pass);
     return model.head(hidden, pass);
   }
-  [[nodiscard]] at::Tensor logits(bool with_adapters = true) const { return logits_of(*model_, with_adapters); }
+  [[nodiscard]] at::Tensor logits(bool with_adapters = true) const {
+    return logits_of(*model_, with_adapters);
+  }
   [[nodiscard]] static std::unique_ptr<model::Model> open(const fs::path& directory) {
     model::OpenOptions options;
     options.directory = directory;
     return model::Model::open(tests::tiny_registry(), options);
   }
   void expect_base_unchanged(const Values& before) const {
-    for (const auto& param : model_->params()) EXPECT_TRUE(at::equal(param.tensor, before.at(param.name))) << param.name;
+    for (const auto& param : model_->params())
+      EXPECT_TRUE(at::equal(param.tensor, before.at(param.name))) << param.name;
   }
 
   test::TemporaryDirectory scratch_;

@@ -48,7 +48,8 @@ TEST_F(PeftCounterparts, test_merge_layers_fp16) {
   for (std::size_t i = 0; i < model_->params().size(); ++i) {
     const auto& before = model_->params()[i];
     if (before.name != layer + ".weight") continue;
-    const at::Tensor update = at::matmul(factors.at(layer + ".lora_B.weight"), factors.at(layer + ".lora_A.weight"));
+    const at::Tensor update =
+        at::matmul(factors.at(layer + ".lora_B.weight"), factors.at(layer + ".lora_A.weight"));
     const at::Tensor expected = (before.tensor.to(at::kFloat) + update * 2.0).to(at::kBFloat16);
     // One rounding: of the sum.
     EXPECT_TRUE(at::allclose(merged->params()[i].tensor.to(at::kFloat), expected.to(at::kFloat), 1e-2, 0.0));
@@ -70,7 +71,8 @@ TEST_F(PeftCounterparts, test_training_layer_indexing) {
   options.targets.layers = {1};
   const auto adapter = attach(options);
   EXPECT_EQ(adapter->tensors().size(), 4u);
-  for (const auto& item : adapter->tensors()) EXPECT_NE(item.name.find(".layers.1."), std::string::npos) << item.name;
+  for (const auto& item : adapter->tensors())
+    EXPECT_NE(item.name.find(".layers.1."), std::string::npos) << item.name;
 }
 
 // ---- test_custom_models.py --------------------------------------------------------------------------------
@@ -128,14 +130,16 @@ TEST_F(PeftCounterparts, test_multirank_2) {
 }
 
 TEST_F(PeftCounterparts, test_sequential_merge_matches_batch_merge) {
-  const auto a = save("a", lora({{"r", 2}})), b = save("b", options_of("loha", {{"r", 2}}, {"q_proj", "up_proj"}));
+  const auto a = save("a", lora({{"r", 2}})),
+             b = save("b", options_of("loha", {{"r", 2}}, {"q_proj", "up_proj"}));
   load(b, {a})->save_merged(scratch_ / "at_once");
   load(a)->save_merged(scratch_ / "first");
   model_ = open(scratch_ / "first");
   load(b)->save_merged(scratch_ / "then");
   const auto at_once = open(scratch_ / "at_once"), then = open(scratch_ / "then");
   for (std::size_t i = 0; i < at_once->params().size(); ++i)
-    EXPECT_TRUE(at::equal(at_once->params()[i].tensor, then->params()[i].tensor)) << at_once->params()[i].name;
+    EXPECT_TRUE(at::equal(at_once->params()[i].tensor, then->params()[i].tensor))
+        << at_once->params()[i].name;
 }
 
 // Nothing has to be undone: merging leaves the model and its adapters as they were, to the last bit.
@@ -180,7 +184,8 @@ TEST_F(PeftCounterparts, test_requires_grad_modules_to_save_default) {
 // ---- test_mixed.py ----------------------------------------------------------------------------------------
 
 TEST_F(PeftCounterparts, test_target_different_layers) {
-  const auto a = save("a", lora({{"r", 2}}, {"q_proj"})), b = save("b", options_of("lokr", {{"r", 2}}, {"down_proj"}));
+  const auto a = save("a", lora({{"r", 2}}, {"q_proj"})),
+             b = save("b", options_of("lokr", {{"r", 2}}, {"down_proj"}));
   at::Tensor in_order, reversed;
   {
     const auto adapter = load(b, {a});
@@ -193,7 +198,8 @@ TEST_F(PeftCounterparts, test_target_different_layers) {
 // Four methods on the same layers, one above the other.
 TEST_F(PeftCounterparts, test_deeply_nested) {
   const auto a = save("a", lora({{"r", 2}})), b = save("b", options_of("loha", {{"r", 2}})),
-             c = save("c", options_of("oft", {{"oft_block_size", 8}})), d = save("d", lora({{"r", 2}, {"use_dora", true}}));
+             c = save("c", options_of("oft", {{"oft_block_size", 8}})),
+             d = save("d", lora({{"r", 2}, {"use_dora", true}}));
   const at::Tensor base = logits();
   const auto adapter = load(d, {a, b, c});
   const at::Tensor chain = logits();
@@ -230,14 +236,17 @@ TEST_F(PeftCounterparts, test_save_projection_true_restores_saved_projections) {
 TEST_F(PeftCounterparts, test_multiple_adapters_save_projection_false_contains_no_vera_A_vera_B) {
   at::Tensor expected;
   {
-    const auto adapter = attach(options_of("vera", {{"r", 4}, {"projection_prng_key", 3}, {"save_projection", false}}));
+    const auto adapter =
+        attach(options_of("vera", {{"r", 4}, {"projection_prng_key", 3}, {"save_projection", false}}));
     move(*adapter);
     expected = logits();
     adapter->save(scratch_ / "vera");
   }
   const model::SafetensorsFile stored(scratch_ / "vera/adapter_model.safetensors");
   for (const auto& entry : stored.entries())
-    EXPECT_TRUE(entry.name.find("vera_A") == std::string::npos && entry.name.find("vera_B") == std::string::npos) << entry.name;
+    EXPECT_TRUE(entry.name.find("vera_A") == std::string::npos &&
+                entry.name.find("vera_B") == std::string::npos)
+        << entry.name;
   const auto adapter = load(scratch_ / "vera");
   EXPECT_TRUE(is_close(logits(), expected));
 }

@@ -33,9 +33,9 @@ BATCHES = [
      ["Name all colours.", "Red, blue, green, yellow, grey and violet."]],
 ]
 
-#: Layers that are given what one before them is. PEFT whitens in place the directions that they share, so that theirs are divided by the
+#: Layers that are given what others are. PEFT whitens in place the directions that they share, so that they are divided by the
 #: roots again and again (tuners/lora/eva.py, `u /= …` on a view); only the direction of the rows is compared there.
-SHARERS = ("k_proj", "v_proj", "up_proj")
+SHARERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 
 #: name -> graft's parameters, EvaConfig, further fields of LoraConfig and options of graft
 CASES: dict[str, tuple[dict, dict, dict, dict]] = {

@@ -70,7 +70,8 @@ adapt::AttachOptions attach_options(const json& given) {
 // A prompt about the image with an answer to learn.
 class Lesson {
  public:
-  Lesson(const model::Model& model, const fs::path& image_file, const std::string& question = "Where is the red circle?",
+  Lesson(const model::Model& model, const fs::path& image_file,
+         const std::string& question = "Where is the red circle?",
          const std::string& answer = "It is at the left, near the top.") {
     const std::vector<image::Image> images = {image::load_image(image_file)};
     const std::vector<std::string> names = {image_file.string()};
@@ -139,7 +140,9 @@ class Batches {
 
   [[nodiscard]] adapt::CalibrationData data() const {
     if (batches_.empty()) return {};
-    return {[this](std::int64_t pass) { return this->pass(static_cast<std::size_t>(pass) % batches_.size()); }, 100};
+    return {
+        [this](std::int64_t pass) { return this->pass(static_cast<std::size_t>(pass) % batches_.size()); },
+        100};
   }
 
   void add_inputs(model::NamedTensors& out) const {
@@ -161,7 +164,8 @@ class Batches {
       end += static_cast<std::int64_t>(sample.prompt_length());
       for (std::size_t i = 0; with_answers_ && i < sample.answer_length(); ++i) rows.push_back(end++);
     }
-    return {[this, b](bool with_head) { run(batches_[b], with_head); }, with_answers_ ? at::tensor(rows) : at::Tensor()};
+    return {[this, b](bool with_head) { run(batches_[b], with_head); },
+            with_answers_ ? at::tensor(rows) : at::Tensor()};
   }
 
   void run(const std::vector<Lesson>& samples, bool with_head) const {

@@ -134,18 +134,19 @@ typedef struct graft_peft_observation {
   const graft_site *site;
   uint32_t index; /* of the site among those given to calibrate() */
   int32_t reserved;
-  int64_t pass;   /* from 0 */
-  graft_tensor x; /* [T, in_features], as linear() will get it, of all samples of the pass; borrowed, without a graph. Its
-                   * elements do not change later, so it may be retained. */
-  graft_tensor answer_rows; /* [A] int64, ascending: the rows of x that belong to tokens of answers to be learnt. NULL where
-                             * there are none: prompts without answers, and sites of the vision encoder. Borrowed. */
+  int64_t pass; /* from 0 */
+  /* [T, in_features], of all samples of the pass, as linear() will get it but without a graph. Borrowed; may be retained. */
+  graft_tensor x;
+  /* [A] int64, ascending: the rows of x that belong to tokens of answers to be learnt. Borrowed. NULL where there are none:
+   * prompts without answers, and sites of the vision encoder. */
+  graft_tensor answer_rows;
 } graft_peft_observation;
 
 /* What a calibration makes of a selected site. Zeroed: as the user said. */
 typedef struct graft_peft_allotment {
   graft_hdr hdr;
-  int64_t rank;     /* takes the place of graft_site.rank if above 0 */
-  double alpha;     /* takes the place of graft_site.alpha if above 0 */
+  int64_t rank;       /* takes the place of graft_site.rank if above 0 */
+  double alpha;       /* takes the place of graft_site.alpha if above 0 */
   int32_t is_dropped; /* 1: the site is not adapted */
   int32_t reserved;
 } graft_peft_allotment;

@@ -66,7 +66,8 @@ graft::Tensor TorchGenerator::normal(const std::vector<std::int64_t>& sizes, gra
     transform(last);
   }
   const auto rank = static_cast<std::uint32_t>(sizes.size());
-  return graft::ops::to(graft::Tensor::from_data(graft::DType::kFloat64, sizes.data(), rank, values.data()), dtype);
+  return graft::ops::to(graft::Tensor::from_data(graft::DType::kFloat64, sizes.data(), rank, values.data()),
+                        dtype);
 }
 
 graft::Tensor TorchGenerator::uniform_bfloat16(const std::vector<std::int64_t>& sizes, double bound) {

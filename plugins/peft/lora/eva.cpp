@@ -27,7 +27,8 @@ bool are_equal(const Tensor& a, const Tensor& b) {
 Eva::Eva(const EvaSettings& settings, const std::vector<graft::Site>& sites, std::vector<std::int64_t> ranks)
     : settings_(settings), ranks_(std::move(ranks)) {
   for (std::size_t i = 0; i < sites.size(); ++i) {
-    const auto most = static_cast<std::int64_t>(std::nearbyint(static_cast<double>(ranks_[i]) * settings.rho));
+    const auto most =
+        static_cast<std::int64_t>(std::nearbyint(static_cast<double>(ranks_[i]) * settings.rho));
     const std::int64_t components = std::min(most, sites[i].in_features());
     sites_.push_back({std::string(sites[i].name()), i, components, IncrementalPca(components), {}});
     budget_ += ranks_[i];
@@ -80,9 +81,8 @@ void Eva::take_up(Layer& layer, const Tensor& x, const Tensor& answer_rows) cons
 bool Eva::finish_pass() {
   take_up_last();
   ++n_passes_;
-  const bool has_all = std::all_of(sites_.begin(), sites_.end(), [&](const Layer& layer) {
-    return !sites_[layer.source].pca.is_empty();
-  });
+  const bool has_all = std::all_of(sites_.begin(), sites_.end(),
+                                   [&](const Layer& layer) { return !sites_[layer.source].pca.is_empty(); });
   if (has_all) share_out();
   bool is_done = true;
   for (std::size_t i = 0; i < sites_.size(); ++i) {
@@ -90,9 +90,10 @@ bool Eva::finish_pass() {
     if (layer.source != i) continue;
     const auto needed = static_cast<std::size_t>(has_all ? ranks_[i] : layer.components);
     const bool is_known = layer.has_converged.size() >= needed;
-    layer.is_paused = is_known && std::all_of(layer.has_converged.begin(),
-                                              layer.has_converged.begin() + static_cast<std::ptrdiff_t>(needed),
-                                              [](bool converged) { return converged; });
+    layer.is_paused =
+        is_known && std::all_of(layer.has_converged.begin(),
+                                layer.has_converged.begin() + static_cast<std::ptrdiff_t>(needed),
+                                [](bool converged) { return converged; });
     is_done = is_done && layer.is_paused;
   }
   return is_done && has_all;
@@ -102,7 +103,8 @@ bool Eva::finish_pass() {
 // equal shares; the first of them then gets the highest rank.
 void Eva::share_out() {
   static const Op argsort("aten::argsort");
-  std::vector<std::size_t> order;  // PEFT's, which decides between equal shares: first those with components of their own
+  std::vector<std::size_t>
+      order;  // PEFT's, which decides between equal shares: first those with components of their own
   for (std::size_t i = 0; i < sites_.size(); ++i) {
     if (sites_[i].source == i) order.push_back(i);
   }
@@ -122,7 +124,8 @@ void Eva::share_out() {
   const Tensor places = peft::on_cpu(argsort({ops::cat(shares, 0), 0, true}));
   std::fill(ranks_.begin(), ranks_.end(), 0);
   const auto n = std::min(static_cast<std::size_t>(budget_), owners.size());
-  for (std::size_t i = 0; i < n; ++i) ++ranks_[owners[static_cast<std::size_t>(places.data<std::int64_t>()[i])]];
+  for (std::size_t i = 0; i < n; ++i)
+    ++ranks_[owners[static_cast<std::size_t>(places.data<std::int64_t>()[i])]];
   for (const std::size_t i : order) {
     const std::size_t source = sites_[i].source;
     if (ranks_[source] < ranks_[i]) std::swap(ranks_[source], ranks_[i]);
@@ -130,7 +133,8 @@ void Eva::share_out() {
 }
 
 std::optional<std::size_t> Eva::find(std::string_view name) const {
-  const auto found = std::find_if(sites_.begin(), sites_.end(), [&](const Layer& layer) { return layer.name == name; });
+  const auto found =
+      std::find_if(sites_.begin(), sites_.end(), [&](const Layer& layer) { return layer.name == name; });
   if (found == sites_.end()) return std::nullopt;
   return static_cast<std::size_t>(found - sites_.begin());
 }
@@ -139,11 +143,12 @@ Tensor Eva::start(std::size_t site) const {
   const IncrementalPca& pca = sites_[sites_[site].source].pca;
   const std::int64_t rank = ranks_[site];
   if (pca.is_empty()) {
-    throw graft::Error(GRAFT_E_INVALID_ARGUMENT,
-                       "init=eva saw no pass with at least " + std::to_string(pca.count()) + " tokens for " +
-                           sites_[site].name +
-                           " (its rank times eva_rho); raise peft.calibration_batch_size, lower r or eva_rho, or use all "
-                           "tokens with eva_use_label_mask=false");
+    throw graft::Error(
+        GRAFT_E_INVALID_ARGUMENT,
+        "init=eva saw no pass with at least " + std::to_string(pca.count()) + " tokens for " +
+            sites_[site].name +
+            " (its rank times eva_rho); raise peft.calibration_batch_size, lower r or eva_rho, or use all "
+            "tokens with eva_use_label_mask=false");
   }
   const Tensor rows = ops::narrow(pca.components(), 0, 0, rank);
   if (!settings_.whitens) return rows;

@@ -44,7 +44,7 @@ class Eva {
  private:
   struct Layer {
     std::string name;
-    std::size_t source;       // the site whose directions are used: itself, or the first that is given the same
+    std::size_t source;  // the site whose directions are used: itself, or the first that is given the same
     std::int64_t components;  // directions that are looked for
     IncrementalPca pca;
     std::vector<bool> has_converged;  // by direction

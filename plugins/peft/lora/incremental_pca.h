@@ -20,9 +20,11 @@ class IncrementalPca {
   [[nodiscard]] std::int64_t count() const { return count_; }
 
   // At most `count` of them, by falling variance; no tensors before the first rows.
-  [[nodiscard]] const graft::Tensor& components() const { return components_; }            // [k, in], rows of length 1
+  [[nodiscard]] const graft::Tensor& components() const { return components_; }  // [k, in], rows of length 1
   [[nodiscard]] const graft::Tensor& singular_values() const { return singular_values_; }  // [k]
-  [[nodiscard]] const graft::Tensor& explained() const { return explained_; }  // [k] shares of the whole variance
+  [[nodiscard]] const graft::Tensor& explained() const {
+    return explained_;
+  }  // [k] shares of the whole variance
 
  private:
   void add_moments(const graft::Tensor& x);

@@ -88,7 +88,8 @@ struct Lora : graft::Peft {
 
   lora::Settings settings_;
   std::optional<lora::Eva> eva_;  // until initialize()
-  std::vector<std::pair<std::int64_t, double>> wanted_;  // rank and alpha of the sites that it looks at, as the user said
+  std::vector<std::pair<std::int64_t, double>>
+      wanted_;  // rank and alpha of the sites that it looks at, as the user said
 };
 
 bool Lora::calibrate(const std::vector<graft::Site>& sites) {

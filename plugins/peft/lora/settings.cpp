@@ -12,12 +12,9 @@ namespace {
 
 using graft::Json;
 
-constexpr std::pair<const char*, Start> kStarts[] = {{"kaiming", Start::kKaiming},
-                                                     {"gaussian", Start::kGaussian},
-                                                     {"orthogonal", Start::kOrthogonal},
-                                                     {"pissa", Start::kPissa},
-                                                     {"olora", Start::kOlora},
-                                                     {"eva", Start::kEva}};
+constexpr std::pair<const char*, Start> kStarts[] = {
+    {"kaiming", Start::kKaiming}, {"gaussian", Start::kGaussian}, {"orthogonal", Start::kOrthogonal},
+    {"pissa", Start::kPissa},     {"olora", Start::kOlora},       {"eva", Start::kEva}};
 
 Start start_of(const std::string& name) {
   for (const auto& [word, start] : kStarts) {
@@ -67,9 +64,11 @@ graft::Schema Settings::schema() {
       .choice("bias", {"none", "lora_only", "all"}, "none",
               "biases of the base that are trained as copies: of no layer, of the adapted ones, of all")
       .boolean("lora_bias", false, "B has a bias of its own")
-      .choice("init", {"kaiming", "gaussian", "orthogonal", "pissa", "olora", "eva"}, "kaiming",
-              "how A and B start; with pissa and olora as the principal part, or a QR part, of the weight; with eva A as "
-              "the principal directions of the layer's inputs on training data, which also share out the ranks")
+      .choice(
+          "init", {"kaiming", "gaussian", "orthogonal", "pissa", "olora", "eva"}, "kaiming",
+          "how A and B start; with pissa and olora as the principal part, or a QR part, of the weight; with "
+          "eva A as "
+          "the principal directions of the layer's inputs on training data, which also share out the ranks")
       .integer("pissa_iterations", 0, "power iterations of a randomised SVD for init=pissa; 0: the exact SVD")
       .minimum(0)
       .number("eva_rho", 2, "init=eva: a layer gets at most this many times its rank; 1: the ranks stay")
@@ -77,7 +76,8 @@ graft::Schema Settings::schema() {
       .number("eva_tau", 0.99, "init=eva: cosine between passes at which a direction counts as found")
       .minimum(0)
       .maximum(1)
-      .boolean("eva_use_label_mask", true, "init=eva: look at the answers' tokens only, where there are answers (sft)")
+      .boolean("eva_use_label_mask", true,
+               "init=eva: look at the answers' tokens only, where there are answers (sft)")
       .boolean("eva_whiten", false, "init=eva: divide the directions by the roots of their singular values")
       .boolean("eva_adjust_scaling_factors", true, "init=eva: alpha of a layer changes with its rank")
       .boolean("use_dora", false, "DoRA: the rows of the adapted weight get trained magnitudes")
@@ -103,7 +103,8 @@ Settings::Settings(const graft::Params& params)
   const auto refuse = [](const std::string& text) { throw graft::Error(GRAFT_E_INVALID_ARGUMENT, text); };
   if (pissa_iterations > 0 && start != Start::kPissa)
     refuse("pissa_iterations has no effect without init=pissa");
-  const bool is_plain = eva.rho == 2.0 && eva.tau == 0.99 && !eva.whitens && eva.adjusts_scaling && eva.uses_answers_only;
+  const bool is_plain =
+      eva.rho == 2.0 && eva.tau == 0.99 && !eva.whitens && eva.adjusts_scaling && eva.uses_answers_only;
   if (start != Start::kEva && !is_plain) refuse("eva_* parameters have no effect without init=eva");
   if (start == Start::kOrthogonal && rank % 2 != 0) {
     refuse("init=orthogonal needs an even r, found " + std::to_string(rank));

@@ -239,10 +239,13 @@ SharedFields shared_fields(const nlohmann::ordered_json& config, const std::file
 }
 
 void write_patterns(nlohmann::json& config, const std::vector<const AdaptedSite*>& sites) {
+  const auto add = [&](const char* field, const std::string& key, const nlohmann::json& value) {
+    if (!config.contains(field) || !config[field].contains(key)) config[field][key] = value;
+  };
   for (const AdaptedSite* site : sites) {
     const auto key = support::cat('^', quote_pattern(site->name));
-    if (site->view.rank > 0) config["rank_pattern"][key] = site->view.rank;
-    if (site->view.alpha > 0.0) config["alpha_pattern"][key] = site->view.alpha;
+    if (site->view.rank > 0) add("rank_pattern", key, site->view.rank);
+    if (site->view.alpha > 0.0) add("alpha_pattern", key, site->view.alpha);
   }
 }
 

@@ -49,7 +49,8 @@ struct SharedFields {
 [[nodiscard]] SharedFields shared_fields(const nlohmann::ordered_json& config,
                                          const std::filesystem::path& directory);
 
-// rank_pattern and alpha_pattern for sites with values of their own: one entry for each, so that their order does not matter.
+// rank_pattern and alpha_pattern for sites with values of their own: one entry for each, so that their order does not matter. Entries
+// that the strategy wrote itself hold, as for PiSSA, whose files have twice the rank.
 void write_patterns(nlohmann::json& config, const std::vector<const AdaptedSite*>& sites);
 
 }  // namespace graft::adapt

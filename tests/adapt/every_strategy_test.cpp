@@ -237,7 +237,9 @@ TEST_P(EveryStrategy, test_parameters_after_loading_model) {
   }
   const auto adapter = Adapter::load(*model, tests::tiny_registry(), directory / "adapter", /*seed=*/99);
   for (const auto& item : adapter->tensors()) {
-    if (item.is_saved) EXPECT_TRUE(at::equal(item.tensor.detach(), saved.at(item.name))) << item.name;
+    if (item.is_saved) {
+      EXPECT_TRUE(at::equal(item.tensor.detach(), saved.at(item.name))) << item.name;
+    }
   }
 }
 

@@ -61,7 +61,9 @@ TEST_F(PeftCounterparts, test_dora_params_have_gradients) {
   int magnitudes = 0;
   for (const auto& item : adapter->tensors()) {
     EXPECT_EQ(item.tensor.grad().defined(), item.is_trained) << item.name;
-    if (item.is_trained) EXPECT_GT(item.tensor.grad().abs().max().item<double>(), 0.0) << item.name;
+    if (item.is_trained) {
+      EXPECT_GT(item.tensor.grad().abs().max().item<double>(), 0.0) << item.name;
+    }
     magnitudes += item.name.ends_with("lora_magnitude_vector") ? 1 : 0;
   }
   EXPECT_GT(magnitudes, 0);

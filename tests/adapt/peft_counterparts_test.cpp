@@ -227,7 +227,9 @@ TEST_F(PeftCounterparts, test_save_projection_true_restores_saved_projections) {
   for (const auto& [name, value] : tensors) {
     if (name != "base_model.vera_A") continue;
     for (const auto& item : adapter->tensors()) {
-      if (item.name == "vera_A") EXPECT_TRUE(at::equal(item.tensor, value));
+      if (item.name == "vera_A") {
+        EXPECT_TRUE(at::equal(item.tensor, value));
+      }
     }
   }
 }

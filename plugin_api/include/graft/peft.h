@@ -195,7 +195,8 @@ typedef struct graft_peft {
    * place. */
   graft_status (*after_update)(graft_instance *instance, const graft_peft_model *model, graft_error *error);
   /* [control] Writes the strategy's own fields of PEFT's adapter_config.json as one JSON object, "peft_type" among them. The
-   * host adds target_modules and what is common to all methods, rank_pattern and alpha_pattern included. NULL slot: no PEFT
+   * host adds target_modules and what is common to all methods, also rank_pattern and alpha_pattern but for entries "^name" of
+   * sites that are there (names with \. for a dot). NULL slot: no PEFT
    * counterpart, the host writes fields of its own that only it reads. A strategy that trains base parameters alone is saved
    * as a whole model instead. */
   graft_status (*export_config)(graft_instance *instance, const graft_peft_model *model,

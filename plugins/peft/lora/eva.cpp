@@ -150,7 +150,7 @@ Tensor Eva::start(std::size_t site) const {
             " (its rank times eva_rho); raise peft.calibration_batch_size, lower r or eva_rho, or use all "
             "tokens with eva_use_label_mask=false");
   }
-  const Tensor rows = ops::narrow(pca.components(), 0, 0, rank);
+  Tensor rows = ops::narrow(pca.components(), 0, 0, rank);
   if (!settings_.whitens) return rows;
   return rows / ops::unsqueeze(ops::sqrt(ops::narrow(pca.singular_values(), 0, 0, rank)), 1);
 }

@@ -225,7 +225,9 @@ std::map<std::string, Factors> combine(const Combination& options, const std::ve
                                        std::int64_t rank) {
   std::map<std::string, Weighted> modules;
   for (std::size_t i = 0; i < files.size(); ++i) {
-    for (const auto& [module, layer] : files[i].layers) {
+    for (const auto& item : files[i].layers) {
+      const std::string& module = item.first;
+      const Factors& layer = item.second;
       Weighted& parts = modules[module];
       const auto fits = [&](const Factors& other) {
         const bool has_rank =

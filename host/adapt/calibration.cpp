@@ -93,7 +93,7 @@ bool calibrate(model::Model& model, const Strategy& strategy, const BaseAdapters
   }
   if (!strategy.calibrate(sites)) return false;
   if (data == nullptr || !data->pass || data->most_passes < 1) {
-    throw support::UserError(
+    throw NeedsCalibration(
         cat("peft.strategy=", strategy.name(), " with ", strategy.params().dump(),
             " starts from what its layers are given by training data, of which there is none here; "
             "graft train and graft sft have it"));

@@ -13,6 +13,7 @@
 #include "adapt/site_patterns.h"
 #include "adapt/strategy.h"
 #include "model/model.h"
+#include "support/error.h"
 
 namespace graft::adapt {
 
@@ -26,6 +27,12 @@ struct CalibrationPass {
 struct CalibrationData {
   std::function<CalibrationPass(std::int64_t)> pass;  // by number, from 0
   std::int64_t most_passes = 0;
+};
+
+// The strategy wants to see training data, and there is none.
+class NeedsCalibration : public support::UserError {
+ public:
+  using support::UserError::UserError;
 };
 
 // Runs passes until the strategy has seen enough, and takes over what it decides: `selected` and `overrides`, by site, change. The

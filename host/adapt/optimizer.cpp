@@ -85,14 +85,6 @@ void AdamW::zero_grad() {
   for (auto& item : trained_) item.tensor.mutable_grad().reset();
 }
 
-std::vector<std::string> AdamW::without_gradient() const {
-  std::vector<std::string> names;
-  for (const auto& item : trained_) {
-    if (!item.tensor.grad().defined()) names.push_back(item.name);
-  }
-  return names;
-}
-
 void AdamW::save(const std::filesystem::path& file) const {
   model::NamedTensors tensors;
   for (std::size_t i = 0; i < trained_.size(); ++i) {

@@ -32,8 +32,6 @@ class AdamW {
   // One update of every tensor that has a gradient; the others keep their moments and their step count.
   void step(double learning_rate);
   void zero_grad();  // drops the gradients
-  // Names of trained tensors that have no gradient now: the first-step guard.
-  [[nodiscard]] std::vector<std::string> without_gradient() const;
 
   // A safetensors file of "<name>.exp_avg", "<name>.exp_avg_sq" and "<name>.step" for each trained tensor:
   // all that step() depends on, bit for bit. load() throws UserError for a file of other tensors and changes

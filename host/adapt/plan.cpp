@@ -179,6 +179,7 @@ Plan make_plan(const Strategy& strategy, const PlanInput& input) {
     plan.hook.reset();
     return plan;
   }
+  if (input.params.front().tensor.is_meta()) return plan;  // no values to start from
   const at::NoGradGuard no_grad;
   const bool is_on_adapters = input.base != nullptr && !input.base->empty() && strategy.initializes();
   const auto params = is_on_adapters ? input.base->merged_params(input.params) : input.params;

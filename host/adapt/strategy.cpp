@@ -343,6 +343,7 @@ std::optional<nlohmann::json> import_config(const plugin::Component& component,
 
 at::Tensor make_param(const PlannedParam& plan, const std::string& full_name, std::uint64_t seed,
                       const at::Tensor& like) {
+  if (like.is_meta()) return at::empty(plan.sizes, like.options().dtype(plan.dtype));
   auto tensor = at::empty(plan.sizes, at::TensorOptions().dtype(plan.dtype));
   if (plan.init <= GRAFT_INIT_ONES) {
     tensor.fill_(plan.init == GRAFT_INIT_ONES ? 1 : 0);

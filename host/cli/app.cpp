@@ -41,6 +41,7 @@ int run(int argc, char** argv) {
   app.add_option("--log", log_level, "debug, info, warn, error or off")->capture_default_str();
   app.parse_complete_callback([&] { support::set_log_level(support::parse_log_level(log_level)); });
   add_run_commands(app);
+  add_plan_command(app);
   add_stream_commands(app);
   add_plugin_commands(app);
   add_data_commands(app);

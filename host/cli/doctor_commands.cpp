@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// doctor rewards: would these rewards teach this model anything? doctor run, doctor rules: what the metrics of a run give away.
-#include <algorithm>
+// doctor grads: gradients with and without checkpointing. doctor rewards: would these rewards teach this model anything? doctor run, doctor rules: what the metrics of a run give away.
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <sstream>
 
 #include "cli/commands.h"
+#include "cli/config_arguments.h"
 #include "cli/recorded_completions.h"
-#include "config/command_line.h"
 #include "config/run_config.h"
+#include "doctor/grads.h"
 #include "monitor/monitor.h"
 #include "monitor/rules.h"
 #include "rewards/report.h"
@@ -93,23 +92,6 @@ void list_rules() {
   }
 }
 
-// Takes an option out of the arguments that belong to the configuration.
-std::optional<std::string> take_option(std::vector<std::string>& args, const std::string& option) {
-  const auto at = std::find(args.begin(), args.end(), option);
-  if (at == args.end()) return std::nullopt;
-  if (at + 1 == args.end()) throw support::UserError(cat(option, " needs a value"));
-  std::string value = *(at + 1);
-  args.erase(at, at + 2);
-  return value;
-}
-
-bool take_flag(std::vector<std::string>& args, const std::string& flag) {
-  const auto at = std::find(args.begin(), args.end(), flag);
-  if (at == args.end()) return false;
-  args.erase(at);
-  return true;
-}
-
 RecordedCompletions read_completions(const std::string& file) {
   RecordedCompletions completions;
   std::istringstream lines(support::read_file(file));
@@ -159,15 +141,30 @@ rewards::Report report_of_model(const config::RunConfig& config) {
 }
 
 void run_doctor_rewards(std::vector<std::string> args) {
-  const auto completions = take_option(args, "--completions");
-  const bool as_json = take_flag(args, "--json");
-  const auto file = config::take_config_flag(args);
-  const config::LoadedConfig loaded = config::load_run_config(file, args, config::kTrain);
+  const std::vector<std::string> files = take_values(args, "--completions");
+  const bool as_json = take_switch(args, "--json");
+  if (files.size() > 1) throw support::UserError("--completions is given twice; expected one file");
+  const config::LoadedConfig loaded = load_config(std::move(args), config::kTrain);
   const rewards::Report report =
-      completions ? report_of_file(loaded.config, *completions) : report_of_model(loaded.config);
+      files.empty() ? report_of_model(loaded.config) : report_of_file(loaded.config, files.front());
   std::cout << (as_json ? rewards::report_json(report).dump(2) + "\n" : rewards::report_text(report));
   if (report.is_pointless()) {
     throw support::PreflightError("training with these rewards would be pointless; see the report");
+  }
+}
+
+void run_doctor_grads(std::vector<std::string> args) {
+  const bool as_json = take_switch(args, "--json");
+  const config::LoadedConfig loaded = load_config(std::move(args), config::kTrain);
+  const config::RunConfig& config = loaded.config;
+  data::Dataset dataset = train::load_samples(config::train_files(config.data), config, config.data.limit);
+  const doctor::GradsReport report = doctor::compare_gradients(config, std::move(dataset.samples));
+  std::cout << (as_json ? report.json().dump(2) + "\n" : report.text());
+  if (!report.is_good()) {
+    throw support::PluginError(
+        cat("with checkpoint policy ", report.policy, " ", report.lost(),
+            " trained tensors lack a gradient, and the worst of the others differs by ", report.worst(),
+            "; the model family's segments or the strategy compute another thing the second time"));
   }
 }
 
@@ -176,13 +173,16 @@ void run_doctor_rewards(std::vector<std::string> args) {
 void add_doctor_commands(CLI::App& app) {
   CLI::App* doctor =
       app.add_subcommand("doctor", "Finds what wastes a run, and says what to do")->require_subcommand(1);
-  CLI::App* rewards =
-      doctor->add_subcommand("rewards",
-                             "Samples completions and tells how each reward takes them, why it does not, and "
-                             "what to do: --config FILE "
-                             "[key=value …] [--completions FILE.jsonl instead of sampling] [--json]");
-  rewards->prefix_command();
-  rewards->callback([rewards] { run_doctor_rewards(rewards->remaining()); });
+  add_config_command(
+      *doctor, "grads",
+      "One pass with and without checkpointing, all gradients compared; and what the same trained tensors "
+      "would have met with elsewhere. [--json]",
+      config::kTrain, run_doctor_grads, "doctor ");
+  add_config_command(
+      *doctor, "rewards",
+      "Samples completions and tells how each reward takes them, why it does not, and what to do. "
+      "[--completions FILE.jsonl instead of sampling] [--json]",
+      config::kTrain, run_doctor_rewards, "doctor ");
 
   auto options = std::make_shared<RunOptions>();
   CLI::App* run = doctor->add_subcommand("run", "Reads the metrics of a run, finished or not");

@@ -4,14 +4,12 @@
 #include <ATen/core/grad_mode.h>
 
 #include <fstream>
-#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/config_arguments.h"
 #include "cli/jsonl_stream.h"
-#include "config/command_line.h"
-#include "config/reference.h"
 #include "config/run_config.h"
 #include "rollout/rollout.h"
 #include "support/error.h"
@@ -30,30 +28,6 @@ using support::cat;
 
 namespace {
 
-// The arguments after the subcommand's name belong to the configuration, so that `key=value`, the familiar flags and their
-// errors are the same everywhere.
-void add_run_command(CLI::App& app, const char* name, const char* description, config::Command command,
-                     const std::function<void(std::vector<std::string>)>& body) {
-  CLI::App* sub = app.add_subcommand(name, description)->prefix_command();
-  sub->set_help_flag();
-  sub->callback([sub, name, description, command, body] {
-    std::vector<std::string> args = sub->remaining();
-    if (std::find(args.begin(), args.end(), "--help") != args.end() ||
-        std::find(args.begin(), args.end(), "-h") != args.end()) {
-      std::cout << description << "\n\nusage: graft " << name
-                << " [--config FILE] [section.key=value …] [--flag value …]\n\n"
-                << config::help_text(command);
-      return;
-    }
-    body(std::move(args));
-  });
-}
-
-config::LoadedConfig load(std::vector<std::string> args, config::Command command) {
-  const auto file = config::take_config_flag(args);
-  return config::load_run_config(file, args, command);
-}
-
 void write_jsonl(const std::filesystem::path& file, const std::vector<nlohmann::ordered_json>& rows) {
   std::string text;
   for (const auto& row : rows) text += dump_line(row);
@@ -62,7 +36,7 @@ void write_jsonl(const std::filesystem::path& file, const std::vector<nlohmann::
 
 void run_eval(std::vector<std::string> args) {
   support::install_interrupt_handlers();
-  const config::LoadedConfig loaded = load(std::move(args), config::kEval);
+  const config::LoadedConfig loaded = load_config(std::move(args), config::kEval);
   const config::RunConfig& config = loaded.config;
   if (config.rewards.empty()) {
     throw support::UserError(
@@ -81,18 +55,6 @@ void run_eval(std::vector<std::string> args) {
   support::log_info(cat("written to ", directory, ": summary.json and samples.jsonl"));
 }
 
-// Values of a repeatable option, taken out of the arguments.
-std::vector<std::string> take_values(std::vector<std::string>& args, const std::string& option) {
-  std::vector<std::string> values;
-  for (auto at = std::find(args.begin(), args.end(), option); at != args.end();
-       at = std::find(args.begin(), args.end(), option)) {
-    if (at + 1 == args.end()) throw support::UserError(cat(option, " needs a value"));
-    values.push_back(*(at + 1));
-    args.erase(at, at + 2);
-  }
-  return values;
-}
-
 void run_generate(std::vector<std::string> args) {
   support::install_interrupt_handlers();
   const std::vector<std::string> questions = take_values(args, "--prompt");
@@ -102,7 +64,7 @@ void run_generate(std::vector<std::string> args) {
         "graft generate needs one --prompt TEXT, and an --image FILE for each image of the prompt");
   }
   args.insert(args.begin(), "rollout.num_generations=1");  // one completion unless the arguments say more
-  const config::LoadedConfig loaded = load(std::move(args), config::kGenerate);
+  const config::LoadedConfig loaded = load_config(std::move(args), config::kGenerate);
   const config::RunConfig& config = loaded.config;
   const train::Session session = train::open_inference(config);
   at::NoGradGuard no_grad;
@@ -126,16 +88,18 @@ void run_generate(std::vector<std::string> args) {
 }  // namespace
 
 void add_run_commands(CLI::App& app) {
-  add_run_command(app, "train", "Trains with GRPO: samples completions, scores them, improves the policy.",
-                  config::kTrain, [](std::vector<std::string> args) {
-                    train::run_grpo(load(std::move(args), config::kTrain));
-                  });
-  add_run_command(app, "sft", "Supervised fine-tuning on the reference answers.", config::kSft,
-                  [](std::vector<std::string> args) { train::run_sft(load(std::move(args), config::kSft)); });
-  add_run_command(app, "eval", "Answers held-out samples and scores them: mean IoU, accuracy, format rate.",
-                  config::kEval, run_eval);
-  add_run_command(app, "generate", "Completions of one prompt: --prompt TEXT [--image FILE …].",
-                  config::kGenerate, run_generate);
+  add_config_command(app, "train", "Trains with GRPO: samples completions, scores them, improves the policy.",
+                     config::kTrain, [](std::vector<std::string> args) {
+                       train::run_grpo(load_config(std::move(args), config::kTrain));
+                     });
+  add_config_command(
+      app, "sft", "Supervised fine-tuning on the reference answers.", config::kSft,
+      [](std::vector<std::string> args) { train::run_sft(load_config(std::move(args), config::kSft)); });
+  add_config_command(app, "eval",
+                     "Answers held-out samples and scores them: mean IoU, accuracy, format rate.",
+                     config::kEval, run_eval);
+  add_config_command(app, "generate", "Completions of one prompt: --prompt TEXT [--image FILE …].",
+                     config::kGenerate, run_generate);
 }
 
 }  // namespace graft::cli

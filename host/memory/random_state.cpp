@@ -30,7 +30,7 @@ RandomState RandomState::capture(const std::vector<at::Tensor>& inputs) {
   for (const at::Tensor& input : inputs) {
     if (!input.defined() || std::find(devices.begin(), devices.end(), input.device()) != devices.end())
       continue;
-    if (!input.is_cpu()) devices.push_back(input.device());
+    if (!input.is_cpu() && !input.is_meta()) devices.push_back(input.device());
   }
   RandomState out;
   for (const c10::Device device : devices) {

@@ -106,9 +106,14 @@ std::unique_ptr<Model> Model::open(plugin::Registry& registry, const OpenOptions
   auto family = Family::open(registry, options, directory, tokenizer);
   Declarations declared = family->describe();
   if (options.as_int8) choose_int8(declared);
-  std::vector<std::string> names = options.random_init
-                                       ? random_weights(options.seed, dtype, declared.random, declared.params)
-                                       : load_weights(directory.path, dtype, declared.params);
+  std::vector<std::string> names;
+  if (options.without_values) {
+    if (!options.random_init) check_weights(directory.path, declared.params);
+    outline_weights(dtype, declared.params);
+  } else {
+    names = options.random_init ? random_weights(options.seed, dtype, declared.random, declared.params)
+                                : load_weights(directory.path, dtype, declared.params);
+  }
   std::vector<std::int64_t> stop_ids = find_stop_ids(directory, tokenizer);
   if (stop_ids.empty()) {
     support::log_warn(cat(directory.path,
@@ -214,10 +219,14 @@ at::Tensor Model::decode(const DecoderInput& input, std::shared_ptr<SequenceAtte
   check_input(input, position_rank());
   graft_decode args{};
   args.hdr = GRAFT_HDR(graft_decode);
-  args.ids = lend(input.ids);
-  args.positions = lend(input.positions);
+  const at::Device device = params().front().tensor.device();
+  const auto there = [&](const at::Tensor& tensor) { return tensor.defined() ? tensor.to(device) : tensor; };
+  const at::Tensor ids = there(input.ids), positions = there(input.positions),
+                   image_rows = there(input.image_rows);
+  args.ids = lend(ids);
+  args.positions = lend(positions);
   args.image_values = lend(input.image_values);
-  args.image_rows = lend(input.image_rows);
+  args.image_rows = lend(image_rows);
   graft_tensor out = nullptr;
   call_with_exec(make_pass(core_, options, std::move(attention)), "decode",
                  [&](const graft_exec* exec, graft_error* error) {

@@ -98,6 +98,9 @@ struct OpenOptions {
   bool as_int8 =
       false;  // hold the weights of linear layers, the head aside, in eight bits: frozen, see model/int8_weight.h
   bool random_init = false;  // do not read weights: seeded random ones of the configured shape
+  // Parameters have sizes and no values (LibTorch's "meta" device): what a pass would take can be counted, nothing computed. Of
+  // the weights' files only the headers are read.
+  bool without_values = false;
   std::uint64_t seed = 0;
   std::optional<std::int64_t> min_pixels;  // override preprocessor_config.json
   std::optional<std::int64_t> max_pixels;

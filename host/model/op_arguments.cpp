@@ -165,6 +165,7 @@ c10::IValue scalar_argument(const graft_value& value, const ArgumentKind& kind) 
 c10::IValue device_argument(const graft_value& value, const ArgumentKind& kind) {
   if (value.tag != GRAFT_DEVICE) reject(value, kind);
   if (value.u.i == GRAFT_DEVICE_CPU) return c10::Device(c10::kCPU);
+  if (value.u.i == GRAFT_DEVICE_NONE) return c10::Device(c10::kMeta);
   if (value.u.i == GRAFT_DEVICE_CUDA) {
     return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(value.count));
   }

@@ -19,6 +19,11 @@ namespace graft::model {
 
 namespace {
 
+// Tensors without values stand for those of the CPU.
+bool uses_fused_kernel(const at::Tensor& x) {
+  return x.is_cpu() || x.is_meta();
+}
+
 at::Tensor upcast(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
 }
@@ -62,7 +67,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> plain_partial_attention_backward(
 
 PartialAttention partial_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    double scale, bool causal, const at::Tensor& mask) {
-  if (!q.is_cpu()) return plain_partial_attention(q, k, v, scale, causal, mask);
+  if (!uses_fused_kernel(q)) return plain_partial_attention(q, k, v, scale, causal, mask);
   const at::NoGradGuard no_grad;
   const auto bias = mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt;
   auto [out, lse] =
@@ -73,7 +78,8 @@ PartialAttention partial_attention(const at::Tensor& q, const at::Tensor& k, con
 std::tuple<at::Tensor, at::Tensor, at::Tensor> partial_attention_backward(
     const at::Tensor& grad_out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
     const at::Tensor& out, const at::Tensor& lse, double scale, bool causal) {
-  if (!q.is_cpu()) return plain_partial_attention_backward(grad_out, q, k, v, out, lse, scale, causal);
+  if (!uses_fused_kernel(q))
+    return plain_partial_attention_backward(grad_out, q, k, v, out, lse, scale, causal);
   const at::NoGradGuard no_grad;
   return at::_scaled_dot_product_flash_attention_for_cpu_backward(
       grad_out, q, k, v, out, lse, /*dropout_p=*/0.0, causal, std::nullopt, scale);

@@ -20,6 +20,7 @@ namespace {
 std::int32_t device_code(const at::Tensor& tensor) {
   if (tensor.is_cpu()) return GRAFT_DEVICE_CPU;
   if (tensor.is_cuda()) return GRAFT_DEVICE_CUDA;
+  if (tensor.is_meta()) return GRAFT_DEVICE_NONE;
   throw std::invalid_argument(
       support::cat("the tensor is on ", tensor.device().str(), ", expected cpu or cuda"));
 }
@@ -28,7 +29,7 @@ graft_tensor_info info_of(const at::Tensor& tensor) {
   graft_tensor_info info{};
   info.sizes = tensor.sizes().data();
   info.strides = tensor.strides().data();
-  info.data = tensor.numel() == 0 ? nullptr : tensor.mutable_data_ptr();
+  info.data = tensor.numel() == 0 || tensor.is_meta() ? nullptr : tensor.mutable_data_ptr();
   info.rank = static_cast<std::uint32_t>(tensor.dim());
   info.dtype = code_of_dtype(tensor.scalar_type());
   info.device = device_code(tensor);

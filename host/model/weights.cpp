@@ -189,6 +189,22 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
   return matching.names();
 }
 
+void check_weights(const std::filesystem::path& directory, const std::vector<Param>& params) {
+  const WeightFiles files(directory);
+  const Matching matching(files, params);
+  matching.require_complete();
+}
+
+void outline_weights(at::ScalarType dtype, std::vector<Param>& params) {
+  const auto on_meta = at::TensorOptions().device(at::kMeta);
+  for (Param& param : params) {
+    if (param.tied_to >= 0) continue;
+    param.tensor = at::empty(param.sizes, on_meta.dtype(param.holds_int8 ? at::kChar : dtype));
+    if (param.holds_int8) param.scales = at::empty({param.sizes.front()}, on_meta.dtype(at::kFloat));
+  }
+  share_tied(params);
+}
+
 std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype,
                                         const std::vector<RandomInit>& random, std::vector<Param>& params) {
   std::vector<std::string> names;

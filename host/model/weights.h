@@ -26,6 +26,12 @@ std::vector<std::string> load_weights(const std::filesystem::path& directory, at
 std::vector<std::string> random_weights(std::uint64_t seed, at::ScalarType dtype,
                                         const std::vector<RandomInit>& random, std::vector<Param>& params);
 
+// The errors of load_weights(), from the files' headers alone.
+void check_weights(const std::filesystem::path& directory, const std::vector<Param>& params);
+
+// Gives the parameters sizes without values: tensors on LibTorch's "meta" device.
+void outline_weights(at::ScalarType dtype, std::vector<Param>& params);
+
 // The floating-point dtype of most bytes of the directory's weights.
 [[nodiscard]] at::ScalarType weights_dtype(const std::filesystem::path& directory);
 

@@ -6,10 +6,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -112,8 +112,9 @@ std::vector<at::Tensor> chunk_gradients(const Recipe& recipe, const at::Tensor& 
                                         const at::Tensor& lse, const at::Tensor& grad,
                                         const std::vector<at::Tensor>& trained) {
   const at::AutoGradMode with_grad(true);
-  const at::Tensor weights = grad / recipe.options.temperature;  // [N]
-  std::vector<at::Tensor> hidden_grads, sums(trained.size());
+  const at::Tensor weights = grad / recipe.options.temperature;                   // [N]
+  at::Tensor hidden_grad = at::empty_like(hidden, at::MemoryFormat::Contiguous);  // [N, D]
+  std::vector<at::Tensor> sums(trained.size());
   for (std::int64_t begin = 0; begin < hidden.size(0); begin += recipe.options.chunk_rows) {
     const std::int64_t rows = std::min(recipe.options.chunk_rows, hidden.size(0) - begin);
     std::vector<at::Tensor> inputs = {hidden.narrow(0, begin, rows).detach().requires_grad_(true)};
@@ -130,14 +131,15 @@ std::vector<at::Tensor> chunk_gradients(const Recipe& recipe, const at::Tensor& 
     }
     const auto grads = torch::autograd::grad({logits}, inputs, {grad_logits}, /*retain_graph=*/std::nullopt,
                                              /*create_graph=*/false, /*allow_unused=*/true);
-    hidden_grads.push_back(grads[0].defined() ? grads[0] : at::zeros_like(inputs[0]));
     const at::NoGradGuard no_grad;
+    at::Tensor rows_grad = hidden_grad.narrow(0, begin, rows);
+    grads[0].defined() ? rows_grad.copy_(grads[0]) : rows_grad.zero_();
     for (std::size_t i = 0; i < trained.size(); ++i) {
       if (!grads[i + 1].defined()) continue;
       sums[i].defined() ? sums[i].add_(grads[i + 1]) : sums[i] = grads[i + 1].clone();
     }
   }
-  std::vector<at::Tensor> results = {at::cat(hidden_grads)};
+  std::vector<at::Tensor> results = {hidden_grad};
   results.insert(results.end(), sums.begin(), sums.end());
   return results;
 }
@@ -172,6 +174,13 @@ class ChunkedNode : public torch::autograd::Function<ChunkedNode> {
 
 }  // namespace
 
+std::int64_t chunk_rows_for(std::int64_t vocab_size) {
+  constexpr std::int64_t kBytes = 56 << 20, kFewest = 16, kMost = 256;
+  const std::int64_t row =
+      3 * static_cast<std::int64_t>(sizeof(float)) * std::max<std::int64_t>(vocab_size, 1);
+  return std::clamp(kBytes / row, kFewest, kMost);
+}
+
 ChunkedLogprobs chunked_logprobs(const at::Tensor& hidden, const at::Tensor& ids, const Head& head,
                                  const ChunkedOptions& options) {
   if (hidden.dim() != 2 || ids.dim() != 1 || hidden.size(0) != ids.size(0)) {
@@ -189,7 +198,7 @@ ChunkedLogprobs chunked_logprobs(const at::Tensor& hidden, const at::Tensor& ids
   auto recipe = c10::make_intrusive<Recipe>();
   recipe->head = head;
   recipe->options = options;
-  if (options.has_random_head) recipe->random_state = random_state(hidden.device());
+  if (options.has_random_head && !hidden.is_meta()) recipe->random_state = random_state(hidden.device());
   model::TouchedTensors touched;
   const Scores scores = score_chunks(*recipe, hidden.detach(), ids);
   const bool needs_grad =

@@ -22,6 +22,10 @@ struct ChunkedOptions {
   std::int64_t chunk_rows = 256;
 };
 
+// Rows of logits of `vocab_size` columns to have at once: as many as keep three float32 arrays of them within 56 MiB, at least 16 and at most
+// 256. Fewer would read the head's weight too often for what its products do with it.
+[[nodiscard]] std::int64_t chunk_rows_for(std::int64_t vocab_size);
+
 struct ChunkedLogprobs {
   at::Tensor logprobs;  // [N], with autograd if grad mode is on and hidden or the head are trained
   at::Tensor entropy;   // [N], no autograd; undefined unless asked for

@@ -60,7 +60,7 @@ TokenLogprobs completion_logprobs(const model::Model& model, std::span<const Sco
   chunked.with_entropy = options.with_entropy;
   chunked.with_correct = options.with_correct;
   chunked.has_random_head = options.pass.is_training;
-  chunked.chunk_rows = options.chunk_rows;
+  chunked.chunk_rows = options.chunk_rows > 0 ? options.chunk_rows : chunk_rows_for(model.vocab_size());
   const Head head = [&model, pass = options.pass](const at::Tensor& rows) { return model.head(rows, pass); };
   const ChunkedLogprobs scored =
       chunked_logprobs(hidden.index_select(0, to_tensor(predictions.rows)),  // [N, D]

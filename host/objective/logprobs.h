@@ -24,7 +24,7 @@ struct LogprobOptions {
   bool with_entropy = false;
   bool with_correct = false;
   model::PassOptions pass;
-  std::int64_t chunk_rows = 256;  // rows of logits alive at once
+  std::int64_t chunk_rows = 0;  // rows of logits alive at once; 0: chunk_rows_for() the vocabulary
 };
 
 struct TokenLogprobs {

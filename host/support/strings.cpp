@@ -164,6 +164,28 @@ std::string human_bytes(std::uint64_t bytes) {
   return cat(unit == 0 ? std::to_string(bytes) : fixed(value, 1), ' ', kUnits[unit]);
 }
 
+bool parse_bytes(std::string_view text, std::int64_t& out) {
+  constexpr std::string_view kPrefixes = "KMGTP";
+  constexpr double kLargest = 9e18;
+  const std::string_view given = trim(text);
+  const std::size_t end = std::min(given.find_first_not_of("0123456789."), given.size());
+  double number = 0.0;
+  if (!parse_number(given.substr(0, end), number)) return false;
+  std::string unit = to_lower(trim(given.substr(end)));
+  if (unit.ends_with('b')) unit.pop_back();
+  const double base = unit.ends_with('i') ? 1024.0 : 1000.0;
+  if (unit.ends_with('i')) unit.pop_back();
+  if (unit.size() > 1 || (unit.empty() && base == 1024.0)) return false;
+  if (!unit.empty()) {
+    const std::size_t power = to_lower(kPrefixes).find(unit);
+    if (power == std::string::npos) return false;
+    number *= std::pow(base, static_cast<double>(power + 1));
+  }
+  if (!(number <= kLargest)) return false;
+  out = static_cast<std::int64_t>(number);
+  return true;
+}
+
 std::string human_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";
   if (seconds < 9.95) return cat(fixed(seconds, 1), 's');

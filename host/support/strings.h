@@ -100,6 +100,10 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 // "1.5 GiB", "3.0 MiB", "12 B".
 std::string human_bytes(std::uint64_t bytes);
 
+// "24GiB", "1.5 GB", "800 MiB", "4096" (bytes) as a number of bytes; powers of 1024 with an i, of 1000 without. False, with `out`
+// untouched, for anything else.
+bool parse_bytes(std::string_view text, std::int64_t& out);
+
 // "0.8s", "42s", "3m 05s", "2h 07m", "3d 04h".
 std::string human_duration(double seconds);
 

@@ -25,6 +25,7 @@ GrpoTrainer::GrpoTrainer(model::Model& model, adapt::Adapter& adapter, const rew
       config_(config),
       hooks_(std::move(hooks)),
       update_(model, adapter, config_),
+      guard_(model, adapter, prompts.has_images()),
       optimizer_(make_optimizer(adapter, config.optimizer)) {
   state_.seed = static_cast<std::uint64_t>(config.seed);
   const bool uses_initial = config.objective.beta > 0 && config.objective.reference != "base";
@@ -116,10 +117,10 @@ nlohmann::ordered_json GrpoTrainer::improve(Experience& experience, MiniBatch& m
   const double learning_rate =
       learning_rate_at(config_.optimizer.schedule, config_.optimizer.learning_rate, state_.step,
                        config_.optimizer.warmup_steps, config_.train.steps);
-  const UpdateResult result = update_.accumulate(experience, mini, iteration, state_);
+  const UpdateResult result = update_.accumulate(experience, mini, iteration, state_, guard_);
   if (hooks_.before_optimizer_step) hooks_.before_optimizer_step(experience, mini, result);
-  const double grad_norm =
-      apply_gradients(adapter_, optimizer_, state_, config_.optimizer, learning_rate, config_.train.steps);
+  const double grad_norm = apply_gradients(adapter_, optimizer_, guard_, state_, config_.optimizer,
+                                           learning_rate, config_.train.steps);
   ++state_.step;
 
   nlohmann::ordered_json row{{"step", state_.step}};

@@ -15,6 +15,7 @@
 #include "rollout/rollout.h"
 #include "train/checkpoint.h"
 #include "train/experience.h"
+#include "train/gradient_guard.h"
 #include "train/phases.h"
 #include "train/policy_update.h"
 #include "train/prompt_source.h"
@@ -46,8 +47,8 @@ class GrpoTrainer {
 
   // One step of the algorithm: sample, score, compare within groups, improve num_iterations times. Advances state().step by
   // the optimizer steps taken, num_iterations · num_mini_batches unless train.steps comes first. On support::Interrupted
-  // nothing has changed. Throws DivergedError if loss or gradients stop being finite, UserError if a trainable tensor gets no
-  // gradient on the first step.
+  // nothing has changed. Throws DivergedError if loss or gradients stop being finite, and on the first step what GradientGuard
+  // throws.
   [[nodiscard]] StepReport step();
 
   [[nodiscard]] RunState& state() { return state_; }
@@ -71,6 +72,7 @@ class GrpoTrainer {
   config::RunConfig config_;
   GrpoHooks hooks_;
   PolicyUpdate update_;
+  GradientGuard guard_;
   adapt::AdamW optimizer_;
   RunState state_;
 };

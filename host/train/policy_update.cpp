@@ -6,6 +6,7 @@
 #include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "objective/entropy_mask.h"
@@ -24,6 +25,12 @@ at::Tensor sampled_logprobs(const Experience& experience, const MicroBatch& micr
     flat.insert(flat.end(), own.begin(), own.end());
   }
   return at::tensor(flat, at::kFloat).to(device);
+}
+
+bool has_images(const Experience& experience, const MicroBatch& micro) {
+  const auto first = experience.items.begin() + static_cast<std::ptrdiff_t>(micro.first);
+  return std::any_of(first, first + static_cast<std::ptrdiff_t>(micro.count),
+                     [](const PromptItem& item) { return !item.prompt.images.empty(); });
 }
 
 // Sum over the tokens of completions that are not masked.
@@ -181,7 +188,7 @@ objective::LossInput PolicyUpdate::loss_input(const Experience& experience, cons
 }
 
 UpdateResult PolicyUpdate::accumulate(Experience& experience, MiniBatch& mini, std::int64_t iteration,
-                                      const RunState& state) const {
+                                      const RunState& state, GradientGuard& guard) const {
   const bool keeps_old = iteration == 0 && config_.objective.num_iterations > 1;
   const std::vector<at::Tensor> masks = policy_masks(experience, mini);
   UpdateResult result;
@@ -191,7 +198,8 @@ UpdateResult PolicyUpdate::accumulate(Experience& experience, MiniBatch& mini, s
     objective::LogprobOptions options;
     options.with_entropy = true;
     options.pass.is_training = true;
-    const objective::TokenLogprobs current = logprobs(experience, micro, options);
+    const objective::TokenLogprobs current =
+        guard.watch(has_images(experience, micro), [&] { return logprobs(experience, micro, options); });
     if (keeps_old && !micro.old_logprobs.defined()) micro.old_logprobs = current.logprobs.detach();
 
     objective::LossInput input = loss_input(experience, mini, micro, current);
@@ -199,7 +207,7 @@ UpdateResult PolicyUpdate::accumulate(Experience& experience, MiniBatch& mini, s
     const objective::LossParts parts = objective::policy_loss(input, loss_options_);
     const double loss = parts.loss.item<double>();
     require_finite(state, "loss", loss);
-    parts.loss.backward();
+    guard.backward(parts.loss);
 
     result.loss += loss;
     result.kl_sum += parts.kl_sum;

@@ -13,6 +13,7 @@
 #include "objective/loss.h"
 #include "train/checkpoint.h"
 #include "train/experience.h"
+#include "train/gradient_guard.h"
 
 namespace graft::train {
 
@@ -36,9 +37,10 @@ class PolicyUpdate {
   // Sets old_logprobs of every micro-batch, in evaluation mode as the rollout was, where objective.old_logprobs wants them before the update.
   void score_old(Experience& experience) const;
   // Loss and gradients of one optimizer step: gradients are added to those of the trained tensors. In the first iteration of a
-  // rollout this may be the pass that gives old_logprobs. Throws DivergedError for a loss that is not finite.
+  // rollout this may be the pass that gives old_logprobs. Throws DivergedError for a loss that is not finite, and what `guard` throws for one
+  // without history.
   [[nodiscard]] UpdateResult accumulate(Experience& experience, MiniBatch& mini, std::int64_t iteration,
-                                        const RunState& state) const;
+                                        const RunState& state, GradientGuard& guard) const;
 
  private:
   [[nodiscard]] objective::TokenLogprobs logprobs(const Experience& experience, const MicroBatch& micro,

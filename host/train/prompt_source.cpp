@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/prompt_source.h"
 
+#include <algorithm>
+
 #include "image/image.h"
 #include "support/error.h"
 #include "support/log.h"
@@ -70,6 +72,11 @@ std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* posi
     ++*skipped;
   }
   return items;
+}
+
+bool PromptSource::has_images() const {
+  return std::any_of(samples_.begin(), samples_.end(),
+                     [](const data::Sample& sample) { return !sample.images.empty(); });
 }
 
 }  // namespace graft::train

@@ -38,6 +38,7 @@ class PromptSource {
   // The same, but nothing for a bad sample, with one warning a sample, unless data.strict makes it an error.
   [[nodiscard]] std::optional<PromptItem> usable(std::size_t index) const;
   [[nodiscard]] std::size_t size() const { return samples_.size(); }
+  [[nodiscard]] bool has_images() const;  // any sample
 
  private:
   const model::Model& model_;

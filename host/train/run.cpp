@@ -16,6 +16,7 @@
 #include "train/calibration.h"
 #include "train/checkpoint.h"
 #include "train/grpo.h"
+#include "train/memory_plan.h"
 #include "train/metrics.h"
 #include "train/periodic_evaluation.h"
 #include "train/preflight.h"
@@ -222,6 +223,7 @@ void attach(Session& session, const config::RunConfig& config, const PromptSourc
 void run_grpo(const config::LoadedConfig& given) {
   auto [dataset, loaded] = start_run(given, config::kTrain);
   const config::RunConfig& config = loaded.config;
+  const std::optional<MemoryPlan> predicted = predict_memory(config, dataset.samples);
   Session session = open_training(config, /*with_rewards=*/true);
   const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
                              static_cast<std::uint64_t>(config.seed));
@@ -240,6 +242,7 @@ void run_grpo(const config::LoadedConfig& given) {
       config, "train", *session.adapter, trainer, evaluation, files,
       [&] {
         StepReport report = trainer.step();
+        if (predicted) add_predictions(report.rows.front(), *predicted);
         completions = std::move(report.completions);
         return std::move(report.rows);
       },

@@ -39,6 +39,8 @@ adapt::TargetSpec target_spec(const config::PeftConfig& peft) {
   return spec;
 }
 
+}  // namespace
+
 adapt::AttachOptions attach_options(const config::RunConfig& config) {
   const config::PeftConfig& peft = config.peft;
   adapt::AttachOptions attach;
@@ -54,7 +56,6 @@ adapt::AttachOptions attach_options(const config::RunConfig& config) {
   return attach;
 }
 
-// What only the attached strategy can tell.
 void check_attached(const config::RunConfig& config, const adapt::Adapter& adapter) {
   if (config.model.init == "random" && !adapter.is_model()) {
     throw support::UserError(
@@ -75,8 +76,6 @@ void check_attached(const config::RunConfig& config, const adapt::Adapter& adapt
   }
 }
 
-}  // namespace
-
 std::unique_ptr<plugin::Registry> open_registry(const std::vector<std::string>& plugin_files) {
   model::register_tensor_services();
   auto registry = std::make_unique<plugin::Registry>(plugin::host_table());
@@ -85,7 +84,8 @@ std::unique_ptr<plugin::Registry> open_registry(const std::vector<std::string>& 
   return registry;
 }
 
-std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const config::RunConfig& config) {
+std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const config::RunConfig& config,
+                                         bool without_values) {
   model::OpenOptions options;
   options.directory = config.model.path;
   options.family = config.model.family;
@@ -97,6 +97,7 @@ std::unique_ptr<model::Model> open_model(plugin::Registry& registry, const confi
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.min_pixels = config.model.min_pixels;
   options.max_pixels = config.model.max_pixels;
+  options.without_values = without_values;
   return model::Model::open(registry, options);
 }
 
@@ -128,15 +129,19 @@ void attach_adapter(Session& session, const config::RunConfig& config,
   support::log_info(session.adapter->summary());
 }
 
+std::vector<memory::Decision> checkpoint_decisions(plugin::Registry& registry, model::Model& model,
+                                                   const config::CheckpointPolicyConfig& policy,
+                                                   const memory::PassSize& size) {
+  std::optional<memory::PolicyChoice> vision;
+  if (policy.vision) vision.emplace(memory::PolicyChoice{*policy.vision, policy.vision_params});
+  return memory::plan(registry, model, {policy.name, policy.params}, vision,
+                      memory::measured_costs(model, size));
+}
+
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config,
                              const memory::PassSize& size) {
-  const config::CheckpointPolicyConfig& chosen = config.checkpoint_policy;
-  std::optional<memory::PolicyChoice> vision;
-  if (chosen.vision) vision.emplace(memory::PolicyChoice{*chosen.vision, chosen.vision_params});
-  const std::vector<memory::Decision> decisions =
-      memory::plan(*session.registry, *session.model, {chosen.name, chosen.params}, vision,
-                   memory::measured_costs(*session.model, size));
-  session.model->set_segment_hook(memory::recompute_hook(decisions));
+  session.model->set_segment_hook(memory::recompute_hook(
+      checkpoint_decisions(*session.registry, *session.model, config.checkpoint_policy, size)));
 }
 
 Session open_inference(const config::RunConfig& config) {

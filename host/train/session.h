@@ -11,6 +11,7 @@
 #include "adapt/calibration.h"
 #include "config/run_config.h"
 #include "data/jsonl.h"
+#include "memory/recompute.h"
 #include "memory/segment_costs.h"
 #include "model/model.h"
 #include "plugin/registry.h"
@@ -30,19 +31,29 @@ struct Session {
 [[nodiscard]] std::unique_ptr<plugin::Registry> open_registry(const std::vector<std::string>& plugin_files);
 
 [[nodiscard]] std::unique_ptr<model::Model> open_model(plugin::Registry& registry,
-                                                       const config::RunConfig& config);
+                                                       const config::RunConfig& config,
+                                                       bool without_values = false);
 [[nodiscard]] std::unique_ptr<rewards::RewardSet> open_rewards(plugin::Registry& registry,
                                                                const config::RunConfig& config);
 
 // For training: rewards if asked for, and the model. attach_adapter() comes next.
 [[nodiscard]] Session open_training(const config::RunConfig& config, bool with_rewards);
 
+// How the configured strategy is attached, and what only the attached one can tell of the configuration (UserError).
+[[nodiscard]] adapt::AttachOptions attach_options(const config::RunConfig& config);
+void check_attached(const config::RunConfig& config, const adapt::Adapter& adapter);
+
 // Attaches the configured strategy, and tells what it trains. `calibration`: training data that it may look at first. `calibrated`:
 // the adapter of a checkpoint that the run continues from, whose layers and ranks hold in place of a calibration; empty: none.
 void attach_adapter(Session& session, const config::RunConfig& config,
                     const adapt::CalibrationData& calibration, const std::filesystem::path& calibrated);
 
-// Asks the configured checkpoint policies, for micro-batches of this size, and installs their decisions.
+// Asks checkpoint policies about micro-batches of this size, with the adapters that are attached.
+[[nodiscard]] std::vector<memory::Decision> checkpoint_decisions(plugin::Registry& registry,
+                                                                 model::Model& model,
+                                                                 const config::CheckpointPolicyConfig& policy,
+                                                                 const memory::PassSize& size);
+// Asks the configured ones, and installs their decisions.
 void apply_checkpoint_policy(Session& session, const config::RunConfig& config, const memory::PassSize& size);
 
 // For inference: the model, and the adapters at peft.base_adapters and peft.adapter if there are any. Rewards too, if any are configured.

@@ -44,6 +44,12 @@ Lesson make_lesson(const model::Model& model, std::vector<PromptItem> items,
   return lesson;
 }
 
+bool has_images(const Lesson& lesson, const Range& part) {
+  const auto first = lesson.items.begin() + static_cast<std::ptrdiff_t>(part.first);
+  return std::any_of(first, first + static_cast<std::ptrdiff_t>(part.count),
+                     [](const PromptItem& item) { return !item.prompt.images.empty(); });
+}
+
 objective::TokenLogprobs score(const model::Model& model, const Lesson& lesson, const Range& part,
                                bool is_training) {
   objective::LogprobOptions options;
@@ -85,7 +91,8 @@ SftTrainer::SftTrainer(model::Model& model, adapt::Adapter& adapter, const Promp
       adapter_(adapter),
       prompts_(prompts),
       config_(config),
-      optimizer_(make_optimizer(adapter, config.optimizer)) {
+      optimizer_(make_optimizer(adapter, config.optimizer)),
+      guard_(model, adapter, prompts.has_images()) {
   state_.seed = static_cast<std::uint64_t>(config.seed);
 }
 
@@ -105,13 +112,14 @@ nlohmann::ordered_json SftTrainer::step() {
     const auto size = static_cast<std::size_t>(config_.train.samples_per_micro_batch());
     for (const Range& part : split_micro_batches(lesson.tokens, config_.train.micro_batch_tokens, size)) {
       seed_dropout(state_, part.first);
-      const objective::TokenLogprobs scored = score(model_, lesson, part, /*is_training=*/true);
+      const objective::TokenLogprobs scored = guard_.watch(
+          has_images(lesson, part), [&] { return score(model_, lesson, part, /*is_training=*/true); });
       add(sums, scored);
       require_finite(state_, "loss", sums.negative_logprob);
-      scored.logprobs.sum().neg().div(static_cast<double>(lesson.answer_tokens)).backward();
+      guard_.backward(scored.logprobs.sum().neg().div(static_cast<double>(lesson.answer_tokens)));
     }
-    grad_norm =
-        apply_gradients(adapter_, optimizer_, state_, config_.optimizer, learning_rate, config_.train.steps);
+    grad_norm = apply_gradients(adapter_, optimizer_, guard_, state_, config_.optimizer, learning_rate,
+                                config_.train.steps);
   });
   ++state_.step;
   state_.num_tokens += lesson.prompt_tokens + lesson.answer_tokens;

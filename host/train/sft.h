@@ -12,6 +12,7 @@
 #include "config/run_config.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
+#include "train/gradient_guard.h"
 #include "train/prompt_source.h"
 
 namespace graft::train {
@@ -49,6 +50,7 @@ class SftTrainer {
   const PromptSource& prompts_;
   config::RunConfig config_;
   adapt::AdamW optimizer_;
+  GradientGuard guard_;
   RunState state_;
 };
 

@@ -70,21 +70,12 @@ void require_finite(const RunState& state, const char* name, double value) {
           "checkpoint with train.resume=auto"));
 }
 
-double apply_gradients(const adapt::Adapter& adapter, adapt::AdamW& optimizer, const RunState& state,
-                       const config::OptimizerConfig& config, double learning_rate,
+double apply_gradients(const adapt::Adapter& adapter, adapt::AdamW& optimizer, GradientGuard& guard,
+                       const RunState& state, const config::OptimizerConfig& config, double learning_rate,
                        std::int64_t total_steps) {
   const at::Tensor regularization = adapter.regularization(state.step, total_steps);
   if (regularization.defined() && regularization.requires_grad()) regularization.backward();
-  if (state.step == 0) {
-    const std::vector<std::string> missing = optimizer.without_gradient();
-    if (!missing.empty()) {
-      throw support::UserError(
-          cat(missing.size(), " trained tensors got no gradient in the first step, among them \"",
-              missing.front(),
-              "\": they would never change. Take their sites out with "
-              "peft.exclude_modules, or choose peft.components that take part in the loss"));
-    }
-  }
+  guard.check();
   const double grad_norm = optimizer.clip_grad_norm(config.max_grad_norm);
   require_finite(state, "grad_norm", grad_norm);
   adapter.before_update(state.step, total_steps);

@@ -13,6 +13,7 @@
 #include "model/model.h"
 #include "rollout/rollout.h"
 #include "train/checkpoint.h"
+#include "train/gradient_guard.h"
 
 namespace graft::train {
 
@@ -36,9 +37,9 @@ void seed_dropout(const RunState& state, std::size_t micro_batch);
 void require_finite(const RunState& state, const char* name, double value);
 
 // The gradient of the strategy's own loss term if it has one, guard, clip and step, with the strategy's work around the step.
-// On a run's first step every trained tensor must have a gradient, else UserError. Returns the gradient's norm before clipping;
-// the gradients are gone afterwards. `total_steps`: of the run.
-double apply_gradients(const adapt::Adapter& adapter, adapt::AdamW& optimizer, const RunState& state,
-                       const config::OptimizerConfig& config, double learning_rate, std::int64_t total_steps);
+// Returns the gradient's norm before clipping; the gradients are gone afterwards. `total_steps`: of the run.
+double apply_gradients(const adapt::Adapter& adapter, adapt::AdamW& optimizer, GradientGuard& guard,
+                       const RunState& state, const config::OptimizerConfig& config, double learning_rate,
+                       std::int64_t total_steps);
 
 }  // namespace graft::train

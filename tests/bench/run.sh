@@ -13,6 +13,8 @@
 #                                     hostile text over all rewards and modes (hostile_ms)
 #   bash tests/bench/run.sh learning  strategies | ranks | rates: learning curves on the demo's data (tests/bench/learning.py);
 #                                     after host/demo.sh, which it takes the build and the images from
+#   bash tests/bench/run.sh plan      how well graft plan predicts peak memory (tests/bench/plan.py says how); build and Python as
+#                                     above. worst_error is the largest relative error of 24 cells
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -47,14 +49,19 @@ bench_learning() {
   "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/learning.py "$@"
 }
 
+bench_plan() {
+  "${GRAFT_PYTHON:-build/venv/bin/python}" tests/bench/plan.py --graft "${GRAFT_BUILD:-build/dev}/bin/graft" "$@"
+}
+
 case ${1:-} in
   demo) bench_demo ;;
+  plan) shift; bench_plan "$@" ;;
   peft_cost) shift; bench_peft_cost "$@" ;;
   checkpoint) shift; bench_checkpoint "$@" ;;
   rewards) shift; bench_rewards "$@" ;;
   learning) shift; bench_learning "$@" ;;
   *)
-    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint | rewards | learning EXPERIMENT [OPTION …]" >&2
+    echo "usage: bash tests/bench/run.sh demo | peft_cost | checkpoint | rewards | plan | learning EXPERIMENT [OPTION …]" >&2
     exit 2
     ;;
 esac

@@ -134,7 +134,8 @@ class Mismatch : public Parity {
     std::vector<at::Tensor> old;
     for (const train::MicroBatch& micro : mini.micro_batches) old.push_back(micro.old_logprobs);
     EXPECT_TRUE(is_close(at::cat(old), recorded, kTolerance)) << "old log-probabilities";
-    const train::UpdateResult result = update.accumulate(experience, mini, 0, {});  // with them
+    train::GradientGuard guard(*policy.model, *policy.adapter, /*data_has_images=*/true);
+    const train::UpdateResult result = update.accumulate(experience, mini, 0, {}, guard);  // with them
     EXPECT_TRUE(is_close(at::cat(result.logprobs), recorded, kTolerance)) << "the update's own pass";
   }
 };

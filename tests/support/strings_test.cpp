@@ -98,6 +98,22 @@ TEST(Strings, HumanDurationShowsTwoUnits) {
   EXPECT_EQ(human_duration(-1), "?");
 }
 
+TEST(Strings, BytesAreParsed) {
+  const auto parsed = [](const char* text) {
+    std::int64_t bytes = -1;
+    return parse_bytes(text, bytes) ? bytes : -1;
+  };
+  EXPECT_EQ(parsed("24GiB"), std::int64_t{24} << 30);
+  EXPECT_EQ(parsed("1.5 GB"), 1'500'000'000);
+  EXPECT_EQ(parsed(" 800mib "), 800 << 20);
+  EXPECT_EQ(parsed("4096"), 4096);
+  EXPECT_EQ(parsed("4096B"), 4096);
+  EXPECT_EQ(parsed("2k"), 2000);
+  for (const char* bad : {"", "GiB", "12 apples", "1.2.3GB", "-1GB", "12iB", "9999999999999PiB"}) {
+    EXPECT_EQ(parsed(bad), -1) << bad;
+  }
+}
+
 TEST(Strings, Utf8IsCheckedByTheStandard) {
   EXPECT_TRUE(is_utf8("aé你😀"));
   EXPECT_TRUE(is_utf8(""));

@@ -109,6 +109,8 @@ typedef struct graft_instance_
 
 #define GRAFT_DEVICE_CPU 0
 #define GRAFT_DEVICE_CUDA 1
+#define GRAFT_DEVICE_NONE \
+  2 /* a tensor of sizes without values, as `graft plan` runs passes on: its data is NULL */
 
 /* ---- tagged values: arguments and results of operators ----------------------------------------------------------- */
 

@@ -40,6 +40,8 @@ class TensorList {
 class Exec {
  public:
   explicit Exec(const graft_exec* raw) : raw_(raw) {}
+  // The table itself, for families that stand between the host and another family's forward pass.
+  [[nodiscard]] const graft_exec* raw() const { return raw_; }
 
   [[nodiscard]] Tensor param(std::uint32_t index) const {
     graft_tensor borrowed = nullptr;

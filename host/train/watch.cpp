@@ -23,7 +23,8 @@ Watch::Watch(const config::RunConfig& config, const adapt::Adapter& adapter,
   if (every_ > 0) layer_changes_.emplace(directory / "layer_changes.jsonl", last_step);
   if (!config.monitor.enabled) return;
   monitor_.emplace(config.monitor, monitor::facts_of(config));
-  if (last_step == 0) return;
+  // A run that was stopped before its first logged row has none.
+  if (last_step == 0 || std::filesystem::is_empty(directory / "metrics.jsonl")) return;
   for (const auto& row : monitor::read_rows(directory))
     (void)monitor_->observe(row);  // said by the earlier part
 }

@@ -6,7 +6,6 @@
                              the two best of each with seeds 0, 1, 2; each then stands with the rate whose mean held-out IoU
                              at the end is highest
     learning.py ranks        LoRA with r in RANKS at alpha = 4 r and at alpha = 32, and alpha in ALPHAS at r = 8, seed 0
-    learning.py rates        LoRA with r in RATE_RANKS at alpha = 32, every learning rate of LORA_GRID, seed 0
 
 A run is one `graft train` in a directory of its own under --out, and is not repeated if it is complete there. Figures are
 printed as name=value; curves are drawn as PNG where matplotlib is at hand. Everything is counted in optimizer steps, so
@@ -32,7 +31,6 @@ LORA_GRID = (5e-4, 1e-3, 2e-3, 5e-3)
 SEEDS = (0, 1, 2)
 RANKS = (1, 2, 4, 8, 16, 32)
 ALPHAS = (8, 16, 32, 64, 128)
-RATE_RANKS = (2, 8, 32)
 RANK_LEARNING_RATE = 2e-3
 TOLERATED = 0.02  # mean IoU below full fine-tuning's that still counts as having reached it
 
@@ -156,12 +154,6 @@ def ranks(lab: Laboratory) -> None:
          f"LoRA on the demo, r = 8, learning rate {rate:g}")
 
 
-def rates(lab: Laboratory) -> None:
-    for rank in RATE_RANKS:
-        for run, curve in lab.curves([Run(rank, 32, rate, 0) for rate in LORA_GRID]).items():
-            print(f"r{rank}_lr{run.learning_rate:g}={final(curve):.4f}")
-
-
 def draw(lab: Laboratory, name: str, groups: dict[str, list[Curve]], title: str) -> None:
     """One colour a group: thin lines for its runs, a thick one for their mean."""
     try:
@@ -190,7 +182,7 @@ def draw(lab: Laboratory, name: str, groups: dict[str, list[Curve]], title: str)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    experiments = {"strategies": strategies, "ranks": ranks, "rates": rates}
+    experiments = {"strategies": strategies, "ranks": ranks}
     parser.add_argument("experiment", choices=sorted(experiments))
     parser.add_argument("--tool", default="build/release/bin/graft", help="the graft command")
     parser.add_argument("--data", default="build/demo", help="directory with the demo's train/ and heldout/ (made if absent)")

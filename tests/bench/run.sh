@@ -11,7 +11,7 @@
 #   bash tests/bench/run.sh rewards   throughput of format + IoU through the ABI against the same in Python (speedup_vs_python), and
 #                                     against VLM-R1's form that opens the image (speedup_vs_vlm_r1); the longest call for 1 MB of
 #                                     hostile text over all rewards and modes (hostile_ms)
-#   bash tests/bench/run.sh learning  strategies | ranks | rates: learning curves on the demo's data (tests/bench/learning.py);
+#   bash tests/bench/run.sh learning  strategies | ranks: learning curves on the demo's data (tests/bench/learning.py);
 #                                     after host/demo.sh, which it takes the build and the images from
 #   bash tests/bench/run.sh plan      how well graft plan predicts peak memory (tests/bench/plan.py says how); build and Python as
 #                                     above. worst_error is the largest relative error of 24 cells

@@ -73,7 +73,7 @@ TEST(FamilyConfig, SegmentsNestTheirPartsWithTheirCosts) {
   const EditedDirectory directory;
   const auto model = directory.open();
   const std::vector<model::Segment>& segments = model->segments();
-  ASSERT_EQ(segments.size(), 4u * 3u + 4u);
+  ASSERT_EQ(segments.size(), (4u + 4u) * 3u);
   EXPECT_EQ(segments[0].name, "language.layers.0");
   EXPECT_EQ(segments[1].name, "language.layers.0.attn");
   EXPECT_EQ(segments[2].name, "language.layers.0.mlp");
@@ -82,7 +82,8 @@ TEST(FamilyConfig, SegmentsNestTheirPartsWithTheirCosts) {
   EXPECT_EQ(segments[0].activation_values_per_token,
             segments[1].activation_values_per_token + segments[2].activation_values_per_token);
   EXPECT_EQ(segments[0].flops_per_token, segments[1].flops_per_token + segments[2].flops_per_token);
-  EXPECT_EQ(segments.back().name, "vision.blocks.3");
+  EXPECT_EQ(segments.back().name, "vision.blocks.3.mlp");
+  EXPECT_EQ(segments.back().parent, static_cast<std::int32_t>(segments.size()) - 3);
 }
 
 TEST(FamilyConfig, ATiedHeadIsTheEmbedding) {

@@ -142,8 +142,8 @@ def strategies(lab: Laboratory) -> None:
 def ranks(lab: Laboratory) -> None:
     rate = RANK_LEARNING_RATE
     same_scale = lab.curves([Run(rank, 4 * rank, rate, 0) for rank in RANKS])
-    same_alpha = lab.curves([Run(rank, 32, rate, 0) for rank in RANKS])
     alphas = lab.curves([Run(8, alpha, rate, 0) for alpha in ALPHAS])
+    same_alpha = lab.curves([Run(rank, 32, rate, 0) for rank in RANKS])
     print(f"learning_rate={rate:g}")
     for title, curves in (("scale4", same_scale), ("alpha32", same_alpha), ("r8", alphas)):
         for run, curve in curves.items():

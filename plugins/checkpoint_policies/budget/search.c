@@ -326,7 +326,7 @@ static int run_search(search *s, budget_limit *limits, int32_t *decisions) {
   uint64_t *rest = take(&s->memory, (s->n + 1) * sizeof(uint64_t));
   states *after = take(&s->memory, (s->n + 1) * sizeof(states));
   state *start = take(&s->memory, sizeof(state));
-  uint64_t n_roots, i, total = 0, gradients, limit, peak = 0;
+  uint64_t n_roots, i, total = 0, stored = 0, gradients, limit, peak = 0;
   size_t best;
   s->trees = take(&s->memory, s->n * sizeof(tree));
   if (!of_segment || !roots || !rest || !after || !start || !s->trees) return 0;
@@ -338,14 +338,15 @@ static int run_search(search *s, budget_limit *limits, int32_t *decisions) {
   rest[n_roots] = 0;
   for (i = n_roots; i > 0; --i) {
     const ways *list = &of_segment[roots[i - 1]];
-    rest[i - 1] = rest[i] + least_stored(list);
+    stored += least_stored(list);
+    rest[i - 1] = stored;
     peak = larger(peak, least_peak(list));
     total += s->segments[roots[i - 1]]->activation_bytes;
   }
   limit = limits->bytes > 0 ? limits->bytes : (uint64_t)(limits->fraction * (double)(total + gradients));
   if (limits->most > 0 && limits->most < limit) limit = limits->most;
   limits->bytes = limit;
-  limits->least = larger(rest[0], peak) + gradients;
+  limits->least = larger(stored, peak) + gradients;
   limits->fits = 1;
 
   memset(start, 0, sizeof(*start));

@@ -39,8 +39,9 @@ bool wants_vlm_r1(const graft::Params& params, const graft::Schema& schema,
     if (name == "parity" || std::find(also.begin(), also.end(), name) != also.end()) continue;
     const std::string value = params.json().at(name).dump(), usual = property.at("default").dump();
     if (value == usual) continue;
-    throw graft::Error("parity=vlm_r1 scores as VLM-R1 does, which has no \"" + name + "\": it is " + value +
-                       ", leave it at " + usual + " or leave parity=vlm_r1 out");
+    std::string message = "parity=vlm_r1 scores as VLM-R1 does, which has no \"";
+    message.append(name).append("\": it is ").append(value).append(", leave it at ").append(usual);
+    throw graft::Error(message.append(" or leave parity=vlm_r1 out"));
   }
   return true;
 }

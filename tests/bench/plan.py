@@ -57,7 +57,8 @@ def endless(model: Path, out: Path) -> Path:
 def settings(model: Path, data: Path, batch: str, policy: str, strategy: str) -> list[str]:
     prompts, in_pass, generations, length = BATCHES[batch]
     return [
-        f"model.path={model}", f"data.train={data / 'train.jsonl'}", 'rewards=[{"name": "format"}]', "objective.beta=0.04", "preflight.enabled=false",
+        f"model.path={model}", f"data.train={data / 'train.jsonl'}", 'rewards=[{"name": "format"}]', "objective.beta=0.04",
+        "preflight.enabled=false",
         f"train.prompts_per_step={prompts}", f"train.micro_prompts={in_pass}", f"rollout.num_generations={generations}",
         f"rollout.max_completion_length={length}", f"checkpoint_policy.name={policy}", *STRATEGIES[strategy],
     ]  # fmt: skip

@@ -53,25 +53,6 @@ char32_t next_code_point(std::string_view text, std::size_t& pos) {
   return code_point;
 }
 
-void append_utf8(std::string& out, char32_t code_point) {
-  const auto put = [&out](char32_t value) { out.push_back(static_cast<char>(value)); };
-  if (code_point < 0x80) {
-    put(code_point);
-  } else if (code_point < 0x800) {
-    put(0xC0 | code_point >> 6);
-    put(0x80 | (code_point & 0x3F));
-  } else if (code_point < 0x10000) {
-    put(0xE0 | code_point >> 12);
-    put(0x80 | (code_point >> 6 & 0x3F));
-    put(0x80 | (code_point & 0x3F));
-  } else {
-    put(0xF0 | code_point >> 18);
-    put(0x80 | (code_point >> 12 & 0x3F));
-    put(0x80 | (code_point >> 6 & 0x3F));
-    put(0x80 | (code_point & 0x3F));
-  }
-}
-
 std::string take_certain(std::string& pending) {
   std::string out;
   std::size_t pos = 0;

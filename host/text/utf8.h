@@ -2,6 +2,8 @@
 // UTF-8, one character at a time. Pure functions.
 #pragma once
 
+#include <graft/sdk/utf8.hpp>
+
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -27,7 +29,7 @@ Utf8Unit next_unit(std::string_view text, std::size_t pos);
 // Decodes the character at text[pos] and moves `pos` past it. The text must be well-formed.
 char32_t next_code_point(std::string_view text, std::size_t& pos);
 
-void append_utf8(std::string& out, char32_t code_point);
+using graft::append_utf8;
 
 // The text with U+FFFD for each ill-formed or cut unit.
 std::string to_well_formed(std::string_view text);

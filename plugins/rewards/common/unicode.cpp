@@ -104,25 +104,6 @@ std::u32string decode(std::string_view text) {
   return out;
 }
 
-void append_utf8(std::string& out, char32_t c) {
-  const auto tail = [&](char32_t bits) { out += static_cast<char>(0x80 | (bits & 0x3F)); };
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xC0 | (c >> 6));
-    tail(c);
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xE0 | (c >> 12));
-    tail(c >> 6);
-    tail(c);
-  } else {
-    out += static_cast<char>(0xF0 | (c >> 18));
-    tail(c >> 12);
-    tail(c >> 6);
-    tail(c);
-  }
-}
-
 std::string encode(std::u32string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -2,6 +2,8 @@
 // UTF-8 text as Python's str sees it (3.11, Unicode 14): white space, decimal digits, lower and upper case.
 #pragma once
 
+#include <graft/sdk/utf8.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,7 +15,7 @@ namespace rewards {
 // U+FFFD of one byte.
 [[nodiscard]] char32_t decode_at(std::string_view text, std::size_t at, std::size_t& next);
 [[nodiscard]] std::u32string decode(std::string_view text);
-void append_utf8(std::string& out, char32_t c);
+using graft::append_utf8;
 [[nodiscard]] std::string encode(std::u32string_view text);
 [[nodiscard]] std::string valid_utf8(std::string_view text);  // U+FFFD for bytes that are none
 

@@ -4,6 +4,7 @@
 #define GRAFT_SDK_JSON_PARSER_HPP
 
 #include <graft/sdk/json.hpp>
+#include <graft/sdk/utf8.hpp>
 
 #include <charconv>
 #include <cstddef>
@@ -189,25 +190,6 @@ class Parser {
       pos_ = before;
     }
     return 0xFFFD;
-  }
-
-  static void append_utf8(std::string& out, std::uint32_t c) {
-    const auto tail = [&](std::uint32_t bits) { out += static_cast<char>(0x80 | (bits & 0x3F)); };
-    if (c < 0x80) {
-      out += static_cast<char>(c);
-    } else if (c < 0x800) {
-      out += static_cast<char>(0xC0 | (c >> 6));
-      tail(c);
-    } else if (c < 0x10000) {
-      out += static_cast<char>(0xE0 | (c >> 12));
-      tail(c >> 6);
-      tail(c);
-    } else {
-      out += static_cast<char>(0xF0 | (c >> 18));
-      tail(c >> 12);
-      tail(c >> 6);
-      tail(c);
-    }
   }
 
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }

@@ -2,14 +2,12 @@
 // exact_match: is the answer the solution, word for word?
 #include <graft/sdk/reward.hpp>
 
-#include "common/boxes.h"
-#include "common/params.h"
+#include "common/answer_reward.h"
 #include "common/unicode.h"
-#include "common/vlm_r1.h"
 
 namespace {
 
-struct ExactMatch : graft::Reward {
+struct ExactMatch : rewards::AnswerReward {
   static constexpr auto name = "exact_match";
   static constexpr auto summary = "1 if the answer is the solution but for white space and case, else 0";
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
@@ -23,28 +21,18 @@ struct ExactMatch : graft::Reward {
   }
 
   explicit ExactMatch(const graft::Params& params)
-      : parity_(rewards::wants_vlm_r1(params, ExactMatch::params())),
+      : AnswerReward(params, ExactMatch::params(), rewards::vlm_r1::all_match),
         ignore_case_(params.boolean("ignore_case")),
-        ignore_dot_(params.boolean("ignore_final_dot")),
-        where_(rewards::where_from(params)) {}
+        ignore_dot_(params.boolean("ignore_final_dot")) {}
 
   graft::OutputContract contract() const override {
-    return {"<answer>the solution</answer>", "<answer>red</answer>", GRAFT_SPACE_NONE,
-            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
-  }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
-    return rewards::observe(item);
+    return answer_contract("<answer>the solution</answer>", "<answer>red</answer>");
   }
 
-  graft::Score score(const graft::RewardItem& item) override {
-    if (parity_) {
-      return rewards::vlm_r1::scored([&] {
-        return rewards::vlm_r1::all_match(item.completion(), rewards::vlm_r1::tagged(item.solution()));
-      });
-    }
+  graft::Score compare(const graft::RewardItem& item) override {
     if (item.solution().empty()) return graft::Score::no_opinion("there is no solution");
-    const auto text = rewards::scored_text(item.completion(), where_);
-    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
+    const auto text = answer(item);
+    if (!text) return no_answer();
     return normal(*text) == normal(rewards::bare_solution(item.solution())) ? 1.0 : 0.0;
   }
 
@@ -63,8 +51,7 @@ struct ExactMatch : graft::Reward {
     return ignore_case_ ? rewards::lower(out) : out;
   }
 
-  bool parity_, ignore_case_, ignore_dot_;
-  rewards::Where where_;
+  bool ignore_case_, ignore_dot_;
 };
 
 }  // namespace

@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
-#include "common/boxes.h"
+#include "common/answer_reward.h"
 #include "common/math_answer.h"
-#include "common/params.h"
 #include "common/parts.h"
 #include "common/unicode.h"
-#include "common/vlm_r1.h"
 
 namespace {
 
@@ -58,7 +56,7 @@ std::optional<char> chosen_letter(std::string_view raw, const std::string& lette
   return letter;
 }
 
-struct MultipleChoice : graft::Reward {
+struct MultipleChoice : rewards::AnswerReward {
   static constexpr auto name = "multiple_choice";
   static constexpr auto summary = "1 if the answer chooses the solution's letter, else 0";
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
@@ -71,9 +69,8 @@ struct MultipleChoice : graft::Reward {
   }
 
   explicit MultipleChoice(const graft::Params& params)
-      : parity_(rewards::wants_vlm_r1(params, MultipleChoice::params())),
-        letters_(params.string("letters")),
-        where_(rewards::where_from(params)) {
+      : AnswerReward(params, MultipleChoice::params(), rewards::vlm_r1::multiple_choice),
+        letters_(params.string("letters")) {
     for (const char c : letters_) {
       if (c < 'A' || c > 'Z')
         throw graft::Error("\"letters\" is \"" + letters_ + "\", expected capitals such as \"ABCD\"");
@@ -81,31 +78,20 @@ struct MultipleChoice : graft::Reward {
   }
 
   graft::OutputContract contract() const override {
-    return {"<answer> with one letter of the choices </answer>", "<answer>B</answer>", GRAFT_SPACE_NONE,
-            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
-  }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
-    return rewards::observe(item);
+    return answer_contract("<answer> with one letter of the choices </answer>", "<answer>B</answer>");
   }
 
-  graft::Score score(const graft::RewardItem& item) override {
-    if (parity_) {
-      return rewards::vlm_r1::scored([&] {
-        return rewards::vlm_r1::multiple_choice(item.completion(), rewards::vlm_r1::tagged(item.solution()));
-      });
-    }
+  graft::Score compare(const graft::RewardItem& item) override {
     const std::optional<char> expected = chosen_letter(rewards::bare_solution(item.solution()), letters_);
     if (!expected) return graft::Score::no_opinion("the solution has no letter of \"" + letters_ + "\"");
-    const auto text = rewards::scored_text(item.completion(), where_);
-    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
+    const auto text = answer(item);
+    if (!text) return no_answer();
     const std::optional<char> chosen = chosen_letter(*text, letters_);
     if (!chosen) return graft::Score::unparsable(0.0, "no letter of \"" + letters_ + "\" that stands alone");
     return *chosen == *expected ? 1.0 : 0.0;
   }
 
-  bool parity_;
   std::string letters_;
-  rewards::Where where_;
 };
 
 }  // namespace

@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/boxes.h"
+#include "common/answer_reward.h"
 #include "common/numbers.h"
-#include "common/params.h"
-#include "common/vlm_r1.h"
 
 namespace {
 
-struct Numeric : graft::Reward {
+struct Numeric : rewards::AnswerReward {
   static constexpr auto name = "numeric";
   static constexpr auto summary = "1 if the answer's number is the solution's within a tolerance, else 0";
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
@@ -29,29 +27,19 @@ struct Numeric : graft::Reward {
   }
 
   explicit Numeric(const graft::Params& params)
-      : parity_(rewards::wants_vlm_r1(params, Numeric::params())),
+      : AnswerReward(params, Numeric::params(), rewards::vlm_r1::numeric),
         absolute_(params.number("absolute")),
-        relative_(params.number("relative")),
-        where_(rewards::where_from(params)) {}
+        relative_(params.number("relative")) {}
 
   graft::OutputContract contract() const override {
-    return {"<answer> with a number </answer>", "<answer>3</answer>", GRAFT_SPACE_NONE,
-            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
-  }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
-    return rewards::observe(item);
+    return answer_contract("<answer> with a number </answer>", "<answer>3</answer>");
   }
 
-  graft::Score score(const graft::RewardItem& item) override {
-    if (parity_) {
-      return rewards::vlm_r1::scored([&] {
-        return rewards::vlm_r1::numeric(item.completion(), rewards::vlm_r1::tagged(item.solution()));
-      });
-    }
+  graft::Score compare(const graft::RewardItem& item) override {
     const auto expected = rewards::last_number(rewards::bare_solution(item.solution()));
     if (!expected) return graft::Score::no_opinion("the solution has no number");
-    const auto text = rewards::scored_text(item.completion(), where_);
-    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
+    const auto text = answer(item);
+    if (!text) return no_answer();
     auto number = rewards::parse_number(*text);
     if (!number) number = rewards::last_number(*text);
     if (!number) return graft::Score::unparsable(0.0, "no number");
@@ -61,9 +49,7 @@ struct Numeric : graft::Reward {
                : 0.0;
   }
 
-  bool parity_;
   double absolute_, relative_;
-  rewards::Where where_;
 };
 
 }  // namespace

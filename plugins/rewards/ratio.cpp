@@ -2,14 +2,12 @@
 // ratio: how much of the answer and of the solution is the same text?
 #include <graft/sdk/reward.hpp>
 
-#include "common/boxes.h"
-#include "common/params.h"
+#include "common/answer_reward.h"
 #include "common/unicode.h"
-#include "common/vlm_r1.h"
 
 namespace {
 
-struct Ratio : graft::Reward {
+struct Ratio : rewards::AnswerReward {
   static constexpr auto name = "ratio";
   static constexpr auto summary =
       "similarity of the answer's text and the solution's, 2 LCS / (their lengths' sum)";
@@ -23,32 +21,22 @@ struct Ratio : graft::Reward {
   }
 
   explicit Ratio(const graft::Params& params)
-      : parity_(rewards::wants_vlm_r1(params, Ratio::params())),
-        ignore_case_(params.boolean("ignore_case")),
-        where_(rewards::where_from(params)) {}
+      : AnswerReward(params, Ratio::params(), rewards::vlm_r1::text_ratio),
+        ignore_case_(params.boolean("ignore_case")) {}
 
   graft::OutputContract contract() const override {
-    return {"<answer>the solution</answer>", "<answer>a red car</answer>", GRAFT_SPACE_NONE,
-            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
-  }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
-    return rewards::observe(item);
+    return answer_contract("<answer>the solution</answer>", "<answer>a red car</answer>");
   }
 
-  graft::Score score(const graft::RewardItem& item) override {
-    if (parity_) {
-      return rewards::vlm_r1::scored([&] {
-        return rewards::vlm_r1::text_ratio(item.completion(), rewards::vlm_r1::tagged(item.solution()));
-      });
-    }
+  graft::Score compare(const graft::RewardItem& item) override {
     if (item.solution().empty()) return graft::Score::no_opinion("there is no solution");
-    const auto text = rewards::scored_text(item.completion(), where_);
-    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
-    const std::u32string answer = normal(*text), expected = normal(rewards::bare_solution(item.solution()));
+    const auto text = answer(item);
+    if (!text) return no_answer();
+    const std::u32string said = normal(*text), expected = normal(rewards::bare_solution(item.solution()));
     // A text so much longer that it cannot score 0.01 is not compared: work stays linear.
-    if (answer.size() / 200 > expected.size())
+    if (said.size() / 200 > expected.size())
       return graft::Score(0.0, "more than 200 times as long as the solution");
-    return rewards::vlm_r1::ratio(answer, expected);
+    return rewards::vlm_r1::ratio(said, expected);
   }
 
  private:
@@ -57,8 +45,7 @@ struct Ratio : graft::Reward {
     return ignore_case_ ? rewards::lower(decoded) : decoded;
   }
 
-  bool parity_, ignore_case_;
-  rewards::Where where_;
+  bool ignore_case_;
 };
 
 }  // namespace

@@ -2,10 +2,8 @@
 // yes_no: does the answer say yes or no as the solution does?
 #include <graft/sdk/reward.hpp>
 
-#include "common/boxes.h"
-#include "common/params.h"
+#include "common/answer_reward.h"
 #include "common/unicode.h"
-#include "common/vlm_r1.h"
 
 namespace {
 
@@ -27,7 +25,7 @@ char yes_or_no(std::string_view raw) {
   return 0;
 }
 
-struct YesNo : graft::Reward {
+struct YesNo : rewards::AnswerReward {
   static constexpr auto name = "yes_no";
   static constexpr auto summary = "1 if the answer says yes or no as the solution does, else 0";
   static constexpr std::uint32_t thread_class = GRAFT_THREAD_CONCURRENT;
@@ -39,33 +37,21 @@ struct YesNo : graft::Reward {
   }
 
   explicit YesNo(const graft::Params& params)
-      : parity_(rewards::wants_vlm_r1(params, YesNo::params())), where_(rewards::where_from(params)) {}
+      : AnswerReward(params, YesNo::params(), rewards::vlm_r1::yes_no) {}
 
   graft::OutputContract contract() const override {
-    return {"<answer> with the word yes or no </answer>", "<answer>yes</answer>", GRAFT_SPACE_NONE,
-            where_ == rewards::Where::kAnswer ? GRAFT_PART_ANSWER : 0u, 0};
-  }
-  std::optional<graft::Observation> observe(const graft::RewardItem& item) override {
-    return rewards::observe(item);
+    return answer_contract("<answer> with the word yes or no </answer>", "<answer>yes</answer>");
   }
 
-  graft::Score score(const graft::RewardItem& item) override {
-    if (parity_) {
-      return rewards::vlm_r1::scored([&] {
-        return rewards::vlm_r1::yes_no(item.completion(), rewards::vlm_r1::tagged(item.solution()));
-      });
-    }
+  graft::Score compare(const graft::RewardItem& item) override {
     const char expected = yes_or_no(rewards::bare_solution(item.solution()));
     if (expected == 0) return graft::Score::no_opinion("the solution says neither yes nor no");
-    const auto text = rewards::scored_text(item.completion(), where_);
-    if (!text) return graft::Score::unparsable(0.0, rewards::kNoAnswer);
+    const auto text = answer(item);
+    if (!text) return no_answer();
     const char said = yes_or_no(*text);
     if (said == 0) return graft::Score::unparsable(0.0, "neither yes nor no");
     return said == expected ? 1.0 : 0.0;
   }
-
-  bool parity_;
-  rewards::Where where_;
 };
 
 }  // namespace

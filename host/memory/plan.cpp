@@ -65,35 +65,20 @@ Decision checked(std::int32_t decision, const std::string& policy, const model::
 
 // Asks one policy about some of the segments.
 void ask(plugin::Registry& registry, const model::Model& model, const PolicyChoice& policy,
-         const std::string& where, const Asked& asked, std::uint64_t budget_bytes,
-         std::vector<Decision>& decisions) {
+         const std::string& where, const Asked& asked, std::vector<Decision>& decisions) {
   const plugin::Component& component = registry.find(GRAFT_KIND_CHECKPOINT_POLICY, policy.name);
   const auto instance = registry.create(component, policy.params, where);
   const auto& table = instance->interface<graft_checkpoint_policy>(GRAFT_INTERFACE_CHECKPOINT_POLICY);
   std::vector<std::int32_t> raw(asked.size(), -1);  // -1: the policy wrote nothing
   plugin::call(cat("checkpoint policy ", policy.name), [&](graft_error* error) {
-    return table.plan(instance->raw(), asked.data(), asked.size(), budget_bytes, raw.data(), error);
+    return table.plan(instance->raw(), asked.data(), asked.size(), /*budget_bytes=*/0, raw.data(), error);
   });
   for (std::size_t i = 0; i < raw.size(); ++i) {
     decisions[asked.index(i)] = checked(raw[i], policy.name, model.segments()[asked.index(i)]);
   }
 }
 
-bool is_vision(const model::Segment& segment) {
-  return segment.component == GRAFT_COMPONENT_VISION || segment.component == GRAFT_COMPONENT_PROJECTOR;
-}
-
 }  // namespace
-
-std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model, const std::string& policy,
-                           const nlohmann::json& params, std::int64_t tokens, std::int64_t bytes_per_value,
-                           std::uint64_t budget_bytes) {
-  std::vector<Decision> decisions(model.segments().size(), Decision::kKeep);
-  const std::vector<SegmentCost> costs = declared_costs(model, {tokens, tokens}, bytes_per_value);
-  const Asked all(model.segments(), costs, [](const model::Segment&) { return true; });
-  ask(registry, model, {policy, params}, "checkpoint_policy.params", all, budget_bytes, decisions);
-  return decisions;
-}
 
 std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model, const PolicyChoice& policy,
                            const std::optional<PolicyChoice>& vision, const std::vector<SegmentCost>& costs) {
@@ -106,12 +91,13 @@ std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model
   }
   std::vector<Decision> decisions(model.segments().size(), Decision::kKeep);
   const Asked first(model.segments(), costs, [&](const model::Segment& segment) {
-    return !is_vision(segment) || (trains_vision && !vision);
+    return !model::is_vision(segment.component) || (trains_vision && !vision);
   });
-  ask(registry, model, policy, "checkpoint_policy.params", first, /*budget_bytes=*/0, decisions);
+  ask(registry, model, policy, "checkpoint_policy.params", first, decisions);
   if (!vision) return decisions;
-  const Asked second(model.segments(), costs, is_vision);
-  ask(registry, model, *vision, "checkpoint_policy.vision_params", second, /*budget_bytes=*/0, decisions);
+  const Asked second(model.segments(), costs,
+                     [](const model::Segment& segment) { return model::is_vision(segment.component); });
+  ask(registry, model, *vision, "checkpoint_policy.vision_params", second, decisions);
   return decisions;
 }
 

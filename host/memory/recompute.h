@@ -43,11 +43,4 @@ struct PolicyChoice {
                                          const std::optional<PolicyChoice>& vision,
                                          const std::vector<SegmentCost>& costs);
 
-// Asks one policy about all segments, with the family's own figures; `tokens` is the number of flat tokens of the planned pass,
-// `bytes_per_value` that of the compute dtype. Throws PluginError for decisions out of range.
-[[nodiscard]] std::vector<Decision> plan(plugin::Registry& registry, const model::Model& model,
-                                         const std::string& policy, const nlohmann::json& params,
-                                         std::int64_t tokens, std::int64_t bytes_per_value,
-                                         std::uint64_t budget_bytes);
-
 }  // namespace graft::memory

@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,10 +21,7 @@
 #include "adapt/adapter.h"
 #include "memory/recompute.h"
 #include "memory/segment_costs.h"
-#include "model/model.h"
-#include "model/tensor_services.h"
-#include "objective/logprobs.h"
-#include "plugin/host_services.h"
+#include "tests/bench/language_batch.h"
 
 namespace graft {
 namespace {
@@ -54,33 +50,8 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-plugin::Registry open_registry() {
-  model::register_tensor_services();
-  plugin::Registry registry(plugin::host_table());
-  for (const auto& entry : std::filesystem::directory_iterator(GRAFT_PLUGIN_DIR)) registry.load(entry.path());
-  return registry;
-}
-
-// Sequences of `length` tokens: the start of a prompt and an answer, all different.
-struct Batch {
-  Batch(const model::Model& model, std::int64_t sequences, std::int64_t length)
-      : start(model.prepare({{"user", "Where is it?", 0}}, {}, {})) {
-    // The last token of a completion does not pass through the model.
-    const auto answer = length - static_cast<std::int64_t>(start.ids.size()) + 1;
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      std::vector<std::int64_t>& ids = answers.emplace_back();
-      for (std::int64_t k = 0; k < answer; ++k) ids.push_back((k * 31 + i * 7) % 1000);
-    }
-    for (const std::vector<std::int64_t>& ids : answers) groups.push_back({&start, {}, {ids}});
-  }
-
-  model::Prompt start;
-  std::vector<std::vector<std::int64_t>> answers;
-  std::vector<objective::ScoredGroup> groups;
-};
-
-int run(const std::string& directory, const json& given) {
-  auto registry = open_registry();
+void run(const std::string& directory, const json& given) {
+  auto registry = bench::open_registry();
   model::OpenOptions options;
   options.directory = directory;
   const auto model = model::Model::open(registry, options);
@@ -94,7 +65,7 @@ int run(const std::string& directory, const json& given) {
   model->set_segment_hook(memory::recompute_hook(
       memory::plan(registry, *model, policy, std::nullopt,
                    memory::measured_costs(*model, {.tokens = sequences * length, .patches = 0}))));
-  const Batch batch(*model, sequences, length);
+  const bench::Batch batch(*model, sequences, length + 1);
   objective::LogprobOptions scoring;
   scoring.pass.is_training = true;
 
@@ -117,18 +88,11 @@ int run(const std::string& directory, const json& given) {
     for (const auto& item : adapter->tensors()) item.tensor.mutable_grad().reset();
   }
   std::cout << json{{"seconds", seconds}, {"cpu_seconds", cpu}, {"bytes", counter->peak()}} << '\n';
-  return 0;
 }
 
 }  // namespace
 }  // namespace graft
 
 int main(int argc, char** argv) {
-  try {
-    if (argc != 3) throw std::invalid_argument("usage: checkpoint MODEL OPTIONS");
-    return graft::run(argv[1], nlohmann::json::parse(argv[2]));
-  } catch (const std::exception& e) {
-    std::cerr << "checkpoint: " << e.what() << '\n';
-    return 1;
-  }
+  return graft::bench::run_tool("checkpoint", argc, argv, graft::run);
 }

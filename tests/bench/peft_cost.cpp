@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -20,10 +19,8 @@
 #include "adapt/adapter.h"
 #include "adapt/optimizer.h"
 #include "memory/recompute.h"
-#include "model/model.h"
-#include "model/tensor_services.h"
-#include "objective/logprobs.h"
-#include "plugin/host_services.h"
+#include "memory/segment_costs.h"
+#include "tests/bench/language_batch.h"
 #include "train/phases.h"
 
 namespace graft {
@@ -31,39 +28,8 @@ namespace {
 
 using nlohmann::json;
 
-plugin::Registry open_registry() {
-  model::register_tensor_services();
-  plugin::Registry registry(plugin::host_table());
-  for (const auto& entry : std::filesystem::directory_iterator(GRAFT_PLUGIN_DIR)) registry.load(entry.path());
-  return registry;
-}
-
-// Sequences of `length` tokens: the start of a prompt and an answer, all different.
-struct Batch {
-  Batch(const model::Model& model, std::int64_t sequences, std::int64_t length) {
-    const model::Prompt start = model.prepare({{"user", "Where is it?", 0}}, {}, {});
-    const auto answer = length - static_cast<std::int64_t>(start.ids.size());
-    for (std::int64_t i = 0; i < sequences; ++i) {
-      prompts.push_back(start);
-      std::vector<std::int64_t> ids;
-      for (std::int64_t k = 0; k < answer; ++k) ids.push_back((k * 31 + i * 7) % 1000);
-      answers.push_back(std::move(ids));
-    }
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
-      objective::ScoredGroup group;
-      group.prompt = &prompts[i];
-      group.completions = {answers[i]};
-      groups.push_back(std::move(group));
-    }
-  }
-
-  std::vector<model::Prompt> prompts;
-  std::vector<std::vector<std::int64_t>> answers;
-  std::vector<objective::ScoredGroup> groups;
-};
-
-int run(const std::string& directory, const json& given) {
-  auto registry = open_registry();
+void run(const std::string& directory, const json& given) {
+  auto registry = bench::open_registry();
   model::OpenOptions options;
   options.directory = directory;
   const auto model = model::Model::open(registry, options);
@@ -73,13 +39,15 @@ int run(const std::string& directory, const json& given) {
   attach.targets.components = {GRAFT_COMPONENT_LANGUAGE};
   const auto adapter = adapt::Adapter::attach(*model, registry, attach);
   const std::int64_t sequences = given.at("sequences"), length = given.at("length");
-  model->set_segment_hook(memory::recompute_hook(memory::plan(
-      registry, *model, given.at("policy"), json::object(), sequences * length, sizeof(float), 0)));
+  const memory::PassSize size{.tokens = sequences * length, .patches = 0};
+  model->set_segment_hook(memory::recompute_hook(
+      memory::plan(registry, *model, {given.at("policy"), json::object()}, std::nullopt,
+                   memory::declared_costs(*model, size, sizeof(float)))));
   std::vector<adapt::AdapterTensor> trained;
   for (const auto& tensor : adapter->tensors()) {
     if (tensor.is_trained) trained.push_back(tensor);
   }
-  const Batch batch(*model, sequences, length);
+  const bench::Batch batch(*model, sequences, length);
   objective::LogprobOptions scoring;
   scoring.pass.is_training = true;
 
@@ -97,18 +65,11 @@ int run(const std::string& directory, const json& given) {
     optimizer.zero_grad();
   }
   std::cout << json{{"seconds", seconds}, {"bytes", train::peak_memory().value_or(0) - before}} << '\n';
-  return 0;
 }
 
 }  // namespace
 }  // namespace graft
 
 int main(int argc, char** argv) {
-  try {
-    if (argc != 3) throw std::invalid_argument("usage: peft_cost MODEL OPTIONS");
-    return graft::run(argv[1], nlohmann::json::parse(argv[2]));
-  } catch (const std::exception& e) {
-    std::cerr << "peft_cost: " << e.what() << '\n';
-    return 1;
-  }
+  return graft::bench::run_tool("peft_cost", argc, argv, graft::run);
 }

@@ -41,7 +41,8 @@ std::unique_ptr<adapt::Adapter> attach(model::Model& model, const Case& made) {
 }
 
 std::vector<Decision> decide(const model::Model& model, const Case& made) {
-  return plan(tests::tiny_registry(), model, made.policy, nlohmann::json::object(), 200, sizeof(float), 0);
+  return plan(tests::tiny_registry(), model, {made.policy, nlohmann::json::object()}, std::nullopt,
+              declared_costs(model, {.tokens = 200, .patches = 200}, sizeof(float)));
 }
 
 model::Prompt prepare(const model::Model& model) {

@@ -359,9 +359,11 @@ TEST_F(PassTest, OneTrainedWeightBehindFrozenOnesGetsItsGradient) {
 }
 
 TEST_F(PassTest, PoliciesPlanEverySegment) {
-  const json none = json::object();
-  const auto keep = memory::plan(tiny_registry(), *model_, "none", none, 1000, 4, 0);
-  const auto full = memory::plan(tiny_registry(), *model_, "full", none, 1000, 4, 0);
+  const auto plan_with = [&](const char* policy) {
+    return memory::plan(tiny_registry(), *model_, {policy, json::object()}, std::nullopt,
+                        memory::declared_costs(*model_, {.tokens = 1000, .patches = 1000}, 4));
+  };
+  const auto keep = plan_with("none"), full = plan_with("full");
   EXPECT_EQ(keep, std::vector<memory::Decision>(model_->segments().size(), memory::Decision::kKeep));
   EXPECT_NE(std::find(full.begin(), full.end(), memory::Decision::kRecompute), full.end());
 }

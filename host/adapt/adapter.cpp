@@ -7,31 +7,12 @@
 #include <utility>
 
 #include "adapt/adapter_state.h"
+#include "adapt/swapped_values.h"
 #include "support/error.h"
 #include "support/strings.h"
 
 namespace graft::adapt {
 namespace {
-
-// Puts other values into tensors for a scope. The tensors stay the same objects over other memory.
-class SwappedValues {
- public:
-  SwappedValues(const std::vector<at::Tensor>& tensors, const std::vector<at::Tensor>& values)
-      : tensors_(tensors) {
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      current_.push_back(tensors_[i].detach());
-      tensors_[i].set_data(values[i]);
-    }
-  }
-  ~SwappedValues() {
-    for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].set_data(current_[i]);
-  }
-  SwappedValues(const SwappedValues&) = delete;
-  SwappedValues& operator=(const SwappedValues&) = delete;
-
- private:
-  std::vector<at::Tensor> tensors_, current_;
-};
 
 // A new adapter of the user's choice.
 std::unique_ptr<Attachment> attach_fresh(model::Model& model, plugin::Registry& registry,

@@ -9,6 +9,7 @@
 
 #include "adapt/adapter_state.h"
 #include "adapt/merge.h"
+#include "adapt/swapped_values.h"
 
 namespace graft::adapt {
 
@@ -17,26 +18,6 @@ namespace {
 double frobenius_norm(const at::Tensor& tensor) {
   return tensor.norm().item<double>();
 }
-
-// Puts other values into tensors; the old ones are back, bit for bit, at the end.
-class OtherValues {
- public:
-  OtherValues(std::vector<at::Tensor> tensors, const std::vector<at::Tensor>& values)
-      : tensors_(std::move(tensors)) {
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      kept_.push_back(tensors_[i].clone());
-      tensors_[i].copy_(values[i]);
-    }
-  }
-  ~OtherValues() {
-    for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].copy_(kept_[i]);
-  }
-  OtherValues(const OtherValues&) = delete;
-  OtherValues& operator=(const OtherValues&) = delete;
-
- private:
-  std::vector<at::Tensor> tensors_, kept_;
-};
 
 }  // namespace
 
@@ -52,13 +33,8 @@ std::vector<LayerChange> Adapter::layer_changes() const {
   state_->base.merge(below);
   for (const AdaptedSite* site : own.plan.hook->adapted()) {
     const model::Site& layer = own.model.sites()[site->index];
-    const auto dense = [&](std::int32_t param) {
-      if (param < 0) return at::Tensor();
-      const auto merged = below.find(static_cast<std::uint32_t>(param));
-      return merged == below.end() ? own.model.params()[static_cast<std::size_t>(param)].dense(at::kFloat)
-                                   : merged->second;
-    };
-    const at::Tensor weight = dense(layer.weight), bias = dense(layer.bias);
+    const at::Tensor weight = merged_or_dense(own.model, below, layer.weight);
+    const at::Tensor bias = merged_or_dense(own.model, below, layer.bias);
     const auto merged = [&] {
       return merge_site(own.strategy, *site, own.plan.hook->shared(), weight, bias).first;
     };
@@ -66,12 +42,12 @@ std::vector<LayerChange> Adapter::layer_changes() const {
     for (std::size_t i = 0; i < state_->trained.size(); ++i) {
       for (const at::Tensor& param : site->params) {
         if (!param.is_same(state_->trained[i])) continue;
-        tensors.push_back(state_->trained[i].detach());
+        tensors.push_back(state_->trained[i]);
         initial.push_back(state_->reference[i]);
       }
     }
     const at::Tensor now = merged();
-    const OtherValues at_start(std::move(tensors), initial);
+    const SwappedValues at_start(std::move(tensors), initial);
     changes.push_back(
         {layer.name, frobenius_norm(now.sub(merged())) / std::max(frobenius_norm(weight), 1e-30)});
   }

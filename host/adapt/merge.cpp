@@ -26,6 +26,13 @@ void put_copies(const model::Model& model, const Plan& plan, MergedParams& merge
 
 }  // namespace
 
+at::Tensor merged_or_dense(const model::Model& model, const MergedParams& merged, std::int32_t param) {
+  if (param < 0) return {};
+  const auto found = merged.find(static_cast<std::uint32_t>(param));
+  return found == merged.end() ? model.params()[static_cast<std::size_t>(param)].dense(at::kFloat)
+                               : found->second;
+}
+
 std::pair<at::Tensor, at::Tensor> merge_site(const Strategy& strategy, const AdaptedSite& site,
                                              const std::vector<at::Tensor>& shared, const at::Tensor& weight,
                                              const at::Tensor& bias) {
@@ -36,12 +43,7 @@ std::pair<at::Tensor, at::Tensor> merge_site(const Strategy& strategy, const Ada
 void merge_into(const model::Model& model, const Strategy& strategy, const Plan& plan, MergedParams& merged) {
   put_copies(model, plan, merged);
   if (!plan.hook) return;
-  const auto current = [&](std::int32_t param) {
-    if (param < 0) return at::Tensor();
-    const auto found = merged.find(static_cast<std::uint32_t>(param));
-    return found == merged.end() ? model.params()[static_cast<std::size_t>(param)].dense(at::kFloat)
-                                 : found->second;
-  };
+  const auto current = [&](std::int32_t param) { return merged_or_dense(model, merged, param); };
   for (const AdaptedSite* site : plan.hook->adapted()) {
     const model::Site& layer = model.sites()[site->index];
     auto [weight, bias] =

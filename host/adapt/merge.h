@@ -19,6 +19,10 @@ class Strategy;
 // What became of base parameters by merging, by index.
 using MergedParams = std::map<std::uint32_t, at::Tensor>;
 
+// A base parameter as merged so far, else its own value in float32; undefined for -1 (none).
+[[nodiscard]] at::Tensor merged_or_dense(const model::Model& model, const MergedParams& merged,
+                                         std::int32_t param);
+
 // Merges an adapter into `merged`, on top of what is there, in float32: several calls merge one adapter after the other.
 // UserError if the strategy cannot be merged.
 void merge_into(const model::Model& model, const Strategy& strategy, const Plan& plan, MergedParams& merged);

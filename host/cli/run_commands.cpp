@@ -70,7 +70,7 @@ void run_generate(std::vector<std::string> args) {
   at::NoGradGuard no_grad;
   const model::Prompt prompt = prepare_prompt(*session.model, questions.front(), image_files, std::nullopt);
   const std::vector<const model::Prompt*> prompts = {&prompt};
-  const std::vector<at::Tensor> features = train::encode_prompt_images(*session.model, prompts, {});
+  const std::vector<at::Tensor> features = model::encode_prompt_images(*session.model, prompts, {});
   const rollout::SamplingOptions options = train::sampling_options(*session.model, config);
   const std::vector<std::uint64_t> keys = {0};
   const rollout::Rollouts rollouts = rollout::generate(*session.model, prompts, features, keys, options,

@@ -178,7 +178,7 @@ class Comparison {
     std::vector<const model::Prompt*> prompts;
     for (const train::PromptItem& item : batch_.items) prompts.push_back(&item.prompt);
     const std::vector<at::Tensor> features =
-        train::encode_prompt_images(*session_.model, prompts, options.pass);
+        model::encode_prompt_images(*session_.model, prompts, options.pass);
     std::vector<objective::ScoredGroup> groups;
     for (std::size_t p = 0; p < prompts.size(); ++p) {
       objective::ScoredGroup& group = groups.emplace_back();

@@ -174,23 +174,10 @@ class Step {
     out_.reference = now[kReference];
   }
 
-  // Vision features of each of the prompts, as the trainer computes them: one pass over all images.
+  // Vision features of some of the prompts, as the trainer computes them.
   std::vector<at::Tensor> encode(std::size_t first, std::size_t count, const model::PassOptions& pass) const {
-    std::vector<const model::PreparedImage*> images;
-    for (std::size_t p = first; p < first + count; ++p) {
-      for (const model::PreparedImage& image : workload_.prompts[p]->images) images.push_back(&image);
-    }
-    std::vector<at::Tensor> features(count);
-    if (images.empty()) return features;
-    const at::Tensor all = model_.encode_images(images, pass);
-    std::int64_t row = 0;
-    for (std::size_t p = 0; p < count; ++p) {
-      std::int64_t rows = 0;
-      for (const model::PreparedImage& image : workload_.prompts[first + p]->images) rows += image.n_tokens;
-      if (rows > 0) features[p] = all.narrow(0, row, rows);
-      row += rows;
-    }
-    return features;
+    const auto begin = workload_.prompts.begin() + static_cast<std::ptrdiff_t>(first);
+    return model::encode_prompt_images(model_, {begin, begin + static_cast<std::ptrdiff_t>(count)}, pass);
   }
 
   void rollout() {

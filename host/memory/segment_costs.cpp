@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
-#include <graft/checkpoint_policy.h>
 
 #include <algorithm>
 #include <array>
@@ -114,12 +113,8 @@ Saved encoder_pass(model::Model& model, std::int64_t side) {
                  [&] { static_cast<void>(model.encode_images(images, kTraining)); });
 }
 
-bool is_vision(const model::Segment& segment) {
-  return segment.component == GRAFT_COMPONENT_VISION || segment.component == GRAFT_COMPONENT_PROJECTOR;
-}
-
 std::int64_t rows_of(const model::Segment& segment, const PassSize& size) {
-  return is_vision(segment) ? size.patches : size.tokens;
+  return model::is_vision(segment.component) ? size.patches : size.tokens;
 }
 
 // The line through two passes, at `rows`.
@@ -153,7 +148,7 @@ std::vector<SegmentCost> measured_costs(model::Model& model, const PassSize& siz
   const auto measure = [&](bool of_vision, const Saved& small, const Saved& large) {
     for (std::size_t i = 0; i < out.size(); ++i) {
       const model::Segment& segment = model.segments()[i];
-      if (is_vision(segment) != of_vision) continue;
+      if (model::is_vision(segment.component) != of_vision) continue;
       out[i].activation_bytes = static_cast<std::uint64_t>(extended(small, large, i, rows_of(segment, size)));
       out[i].input_bytes *= static_cast<std::uint64_t>(large.value_size[i]);
     }
@@ -163,7 +158,7 @@ std::vector<SegmentCost> measured_costs(model::Model& model, const PassSize& siz
     measure(true, encoder_pass(model, kSmallSide), encoder_pass(model, kLargeSide));
   } else {
     for (std::size_t i = 0; i < out.size(); ++i) {
-      if (is_vision(model.segments()[i])) out[i].activation_bytes = out[i].input_bytes = 0;
+      if (model::is_vision(model.segments()[i].component)) out[i].activation_bytes = out[i].input_bytes = 0;
     }
   }
   return out;

@@ -24,10 +24,6 @@ namespace {
 
 using support::cat;
 
-bool is_vision(std::int32_t component) {
-  return component == GRAFT_COMPONENT_VISION || component == GRAFT_COMPONENT_PROJECTOR;
-}
-
 void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(cat("Model::decode: ", what));
 }
@@ -88,6 +84,10 @@ void choose_int8(Declarations& declared) {
 }
 
 }  // namespace
+
+bool is_vision(std::int32_t component) {
+  return component == GRAFT_COMPONENT_VISION || component == GRAFT_COMPONENT_PROJECTOR;
+}
 
 at::Tensor Param::dense(at::ScalarType dtype) const {
   return scales.defined() ? from_int8({tensor, scales}, dtype) : tensor.to(dtype);
@@ -286,6 +286,25 @@ void Model::save(const std::filesystem::path& target,
   }
   save_weights(directory.path(), stored, names);
   directory.commit();
+}
+
+std::vector<at::Tensor> encode_prompt_images(const Model& model, const std::vector<const Prompt*>& prompts,
+                                             const PassOptions& pass) {
+  std::vector<const PreparedImage*> images;
+  for (const Prompt* prompt : prompts) {
+    for (const PreparedImage& image : prompt->images) images.push_back(&image);
+  }
+  std::vector<at::Tensor> features(prompts.size());
+  if (images.empty()) return features;
+  const at::Tensor all = model.encode_images(images, pass);  // [sum of n_tokens, D]
+  std::int64_t row = 0;
+  for (std::size_t p = 0; p < prompts.size(); ++p) {
+    std::int64_t rows = 0;
+    for (const PreparedImage& image : prompts[p]->images) rows += image.n_tokens;
+    if (rows > 0) features[p] = all.narrow(0, row, rows);
+    row += rows;
+  }
+  return features;
 }
 
 }  // namespace graft::model

@@ -45,6 +45,9 @@ struct Site {
   std::int64_t out_features;
 };
 
+// Whether a GRAFT_COMPONENT_* is part of the vision tower: its encoder or the projector.
+[[nodiscard]] bool is_vision(std::int32_t component);
+
 struct Segment {
   std::string name;
   std::int32_t parent;
@@ -174,5 +177,11 @@ class Model {
   explicit Model(std::shared_ptr<ModelCore> core);
   std::shared_ptr<ModelCore> core_;
 };
+
+// Vision features of each prompt [N, D], undefined where there is no image: one pass over all images. With autograd if grad
+// mode is on and vision is trained.
+[[nodiscard]] std::vector<at::Tensor> encode_prompt_images(const Model& model,
+                                                           const std::vector<const Prompt*>& prompts,
+                                                           const PassOptions& pass);
 
 }  // namespace graft::model

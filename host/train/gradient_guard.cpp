@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/gradient_guard.h"
 
-#include <graft/checkpoint_policy.h>
-
 #include <algorithm>
 
 #include "support/error.h"
@@ -17,10 +15,6 @@ using support::cat;
 namespace {
 
 constexpr std::size_t kShownNames = 6;
-
-bool is_vision(const AdapterTensor& tensor) {
-  return tensor.component == GRAFT_COMPONENT_VISION || tensor.component == GRAFT_COMPONENT_PROJECTOR;
-}
 
 }  // namespace
 
@@ -60,8 +54,8 @@ std::string GradientGuard::list(const Tensors& tensors) const {
 }
 
 bool GradientGuard::needs_images(const Tensors& unused) const {
-  return !saw_images_ &&
-         std::all_of(unused.begin(), unused.end(), [](const auto* t) { return is_vision(*t); });
+  return !saw_images_ && std::all_of(unused.begin(), unused.end(),
+                                     [](const auto* t) { return model::is_vision(t->component); });
 }
 
 std::string GradientGuard::why_unused(const Tensors& unused) const {
@@ -118,7 +112,9 @@ void GradientGuard::backward(const at::Tensor& loss) const {
     loss.backward();
     return;
   }
-  const auto is_vision_or_frozen = [](const AdapterTensor& t) { return !t.is_trained || is_vision(t); };
+  const auto is_vision_or_frozen = [](const AdapterTensor& t) {
+    return !t.is_trained || model::is_vision(t.component);
+  };
   const std::vector<AdapterTensor>& all = adapter_.tensors();
   if (!pass_has_images_ && data_has_images_ && std::all_of(all.begin(), all.end(), is_vision_or_frozen))
     return;

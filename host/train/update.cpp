@@ -42,26 +42,6 @@ void seed_dropout(const RunState& state, std::size_t micro_batch) {
   generator.set_current_seed(random.next());
 }
 
-std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
-                                             const std::vector<const model::Prompt*>& prompts,
-                                             const model::PassOptions& pass) {
-  std::vector<const model::PreparedImage*> images;
-  for (const model::Prompt* prompt : prompts) {
-    for (const model::PreparedImage& image : prompt->images) images.push_back(&image);
-  }
-  std::vector<at::Tensor> features(prompts.size());
-  if (images.empty()) return features;
-  const at::Tensor all = model.encode_images(images, pass);  // [sum of n_tokens, D]
-  std::int64_t row = 0;
-  for (std::size_t p = 0; p < prompts.size(); ++p) {
-    std::int64_t rows = 0;
-    for (const model::PreparedImage& image : prompts[p]->images) rows += image.n_tokens;
-    if (rows > 0) features[p] = all.narrow(0, row, rows);
-    row += rows;
-  }
-  return features;
-}
-
 void require_finite(const RunState& state, const char* name, double value) {
   if (std::isfinite(value)) return;
   throw support::DivergedError(

@@ -27,12 +27,6 @@ namespace graft::train {
 // Keys the generator that dropout draws from by optimizer step and micro-batch, so that a resumed run draws the same.
 void seed_dropout(const RunState& state, std::size_t micro_batch);
 
-// Vision features of each prompt [N, D], undefined where there is no image: one pass over all images. With autograd if grad
-// mode is on and vision is trained.
-[[nodiscard]] std::vector<at::Tensor> encode_prompt_images(const model::Model& model,
-                                                           const std::vector<const model::Prompt*>& prompts,
-                                                           const model::PassOptions& pass);
-
 // DivergedError if `value` ("loss", "grad_norm") of the step is not finite.
 void require_finite(const RunState& state, const char* name, double value);
 

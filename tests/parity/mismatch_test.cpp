@@ -95,7 +95,7 @@ train::Experience sample_experience(const Fixture& fixture, const model::Model& 
     prompts.push_back(&item.prompt);
     keys.push_back(item.index);
   }
-  experience.image_values = train::encode_prompt_images(model, prompts, {});
+  experience.image_values = model::encode_prompt_images(model, prompts, {});
   rollout::SamplingOptions options = train::sampling_options(model, config);
   // A token that one row draws in the middle ends others early too: rows of different lengths.
   const auto first = rollout::generate(model, prompts, experience.image_values, keys, options);

@@ -17,10 +17,8 @@ namespace fs = std::filesystem;
 RunFacts facts_of(const config::RunConfig& config) {
   RunFacts facts;
   facts.learning_rate = config.optimizer.learning_rate;
-  facts.beta = config.objective.beta;
   facts.strategy = config.peft.strategy;
   facts.max_completion_length = config.rollout.max_completion_length;
-  facts.num_iterations = config.objective.num_iterations * config.train.num_mini_batches;
   return facts;
 }
 

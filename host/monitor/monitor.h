@@ -28,11 +28,13 @@ struct Finding {
 
 // What the metrics do not tell of a run; absent where unknown.
 struct RunFacts {
-  std::optional<double> learning_rate, beta;
+  std::optional<double> learning_rate;
   std::optional<std::string> strategy;
-  std::optional<std::int64_t> max_completion_length, num_iterations;
+  std::optional<bool> is_adapter;  // base weights stay as they are
+  std::optional<std::int64_t> max_completion_length;
 };
 
+// What the configuration tells; is_adapter only the attached strategy does.
 [[nodiscard]] RunFacts facts_of(const config::RunConfig& config);
 
 class Monitor {

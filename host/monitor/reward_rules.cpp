@@ -48,33 +48,35 @@ std::vector<Found> constant_reward(const Situation& s) {
   return found;
 }
 
-std::vector<Found> unparsable(const Situation& s) {
+// Rewards NAME whose rewards/NAME/`kind` is at or above `limit` over the window; `say` takes the name and that share in percent.
+template <typename Say>
+std::vector<Found> rewards_above(const Situation& s, const std::string& kind, double limit, const Say& say) {
   std::vector<Found> found;
-  for (const std::string& name : s.history.between("rewards/", "/unparsable")) {
-    const auto shares = s.history.last(cat("rewards/", name, "/unparsable"), s.limits.window);
-    if (shares.empty() || mean(shares) < s.limits.unparsable_share) continue;
-    found.push_back({cat("reward ", name, " could not read ", percent(mean(shares)),
-                         " of the completions of ", s.limits.window,
-                         " steps; the reasons stand in completions.jsonl. The model writes "
-                         "another format than the reward expects: choose the reward's parameters or a prompt "
-                         "template accordingly, or teach the format with graft sft first"),
-                     name});
+  for (const std::string& name : s.history.between("rewards/", "/" + kind)) {
+    const auto shares = s.history.last(cat("rewards/", name, "/", kind), s.limits.window);
+    if (shares.empty() || mean(shares) < limit) continue;
+    found.push_back({say(name, percent(mean(shares))), name});
   }
   return found;
 }
 
+std::vector<Found> unparsable(const Situation& s) {
+  return rewards_above(s, "unparsable", s.limits.unparsable_share, [&](const auto& name, const auto& share) {
+    return cat(
+        "reward ", name, " could not read ", share, " of the completions of ", s.limits.window,
+        " steps; the reasons stand in completions.jsonl. The model writes another format than the reward "
+        "expects: choose the reward's parameters or a prompt template accordingly, or teach the format with "
+        "graft sft first");
+  });
+}
+
 std::vector<Found> no_score(const Situation& s) {
-  std::vector<Found> found;
-  for (const std::string& name : s.history.between("rewards/", "/no_score")) {
-    const auto shares = s.history.last(cat("rewards/", name, "/no_score"), s.limits.window);
-    if (shares.empty() || mean(shares) < s.limits.no_score_share) continue;
-    found.push_back({cat("reward ", name, " gave no score to ", percent(mean(shares)),
-                         " of the completions of ", s.limits.window,
-                         " steps (no opinion, error or timeout); they do not count in their "
-                         "groups. The reasons stand in completions.jsonl"),
-                     name});
-  }
-  return found;
+  return rewards_above(s, "no_score", s.limits.no_score_share, [&](const auto& name, const auto& share) {
+    return cat(
+        "reward ", name, " gave no score to ", share, " of the completions of ", s.limits.window,
+        " steps (no opinion, error or timeout); they do not count in their groups. The reasons stand in "
+        "completions.jsonl");
+  });
 }
 
 std::vector<Found> zero_variance(const Situation& s) {

@@ -102,12 +102,8 @@ std::vector<Found> clip_ratio(const Situation& s) {
                "(objective.num_iterations, train.num_mini_batches), or a lower learning rate")}};
 }
 
-bool trains_base(const std::string& strategy) {
-  return strategy == "full" || strategy == "layers";
-}
-
 std::vector<Found> low_learning_rate(const Situation& s) {
-  if (!s.facts.learning_rate || !s.facts.strategy || trains_base(*s.facts.strategy)) return {};
+  if (!s.facts.learning_rate || !s.facts.strategy || !s.facts.is_adapter.value_or(false)) return {};
   if (*s.facts.learning_rate >= s.limits.adapter_learning_rate) return {};
   return {{cat("optimizer.learning_rate ", short_number(*s.facts.learning_rate),
                " is that of full fine-tuning; "

@@ -2,6 +2,7 @@
 #include "train/watch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "support/log.h"
 #include "support/strings.h"
@@ -22,7 +23,9 @@ Watch::Watch(const config::RunConfig& config, const adapt::Adapter& adapter,
     : adapter_(adapter), every_(measures_layers(config, adapter) ? config.monitor.adapter_steps : 0) {
   if (every_ > 0) layer_changes_.emplace(directory / "layer_changes.jsonl", last_step);
   if (!config.monitor.enabled) return;
-  monitor_.emplace(config.monitor, monitor::facts_of(config));
+  monitor::RunFacts facts = monitor::facts_of(config);
+  facts.is_adapter = !adapter.is_model();
+  monitor_.emplace(config.monitor, std::move(facts));
   // A run that was stopped before its first logged row has none.
   if (last_step == 0 || std::filesystem::is_empty(directory / "metrics.jsonl")) return;
   for (const auto& row : monitor::read_rows(directory))

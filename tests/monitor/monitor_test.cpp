@@ -48,6 +48,7 @@ RunFacts lora_facts(double learning_rate = 1e-5) {
   RunFacts facts;
   facts.learning_rate = learning_rate;
   facts.strategy = "lora";
+  facts.is_adapter = true;
   facts.max_completion_length = 64;
   return facts;
 }
@@ -172,9 +173,10 @@ TEST(Monitor, AnIgnoredRuleIsSilent) {
 }
 
 TEST(Monitor, LoraWantsAHigherLearningRateThanFullFineTuning) {
-  const auto speaks = [](const char* strategy, double learning_rate) {
+  const auto speaks = [](const std::string& strategy, double learning_rate) {
     RunFacts facts = lora_facts(learning_rate);
     facts.strategy = strategy;
+    facts.is_adapter = strategy != "full" && strategy != "layers";
     return of_rule(watch([](std::int64_t, Row&) {}, {}, 5, facts), "low_learning_rate").size();
   };
   EXPECT_EQ(speaks("lora", 1e-6), 1U);

@@ -2,7 +2,9 @@
 // plan: what a run will take, before anything is allocated.
 #include <algorithm>
 #include <iostream>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
@@ -32,7 +34,8 @@ void run_plan(std::vector<std::string> args) {
   const config::LoadedConfig loaded = load_config(std::move(args), config::kTrain);
   const config::RunConfig& config = loaded.config;
   data::Dataset dataset = train::load_samples(config::train_files(config.data), config, config.data.limit);
-  const train::MemoryPlan plan = train::plan_memory(config, std::move(dataset.samples), options);
+  const train::MemoryPlan plan = train::plan_memory(
+      config, std::make_shared<const std::vector<data::Sample>>(std::move(dataset.samples)), options);
   std::cout << (as_json ? plan.json().dump(2) + "\n" : plan.text(options));
   if (!plan.fits(options)) {
     throw support::MemoryError(

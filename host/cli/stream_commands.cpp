@@ -68,7 +68,7 @@ void run_logprobs(const StreamOptions& options) {
     const std::vector<std::int64_t> ids =
         row.contains("token_ids") ? row["token_ids"].get<std::vector<std::int64_t>>()
                                   : session.model->tokenizer().encode(text_member(row, "completion"));
-    const std::vector<at::Tensor> features = train::encode_prompt_images(*session.model, {&prompt}, {});
+    const std::vector<at::Tensor> features = model::encode_prompt_images(*session.model, {&prompt}, {});
     const std::vector<objective::ScoredGroup> groups = {{&prompt, features.front(), {ids}}};
     const at::Tensor scored =
         objective::completion_logprobs(*session.model, groups, {}).logprobs.to(at::kDouble).contiguous();

@@ -17,6 +17,7 @@
 #include "support/strings.h"
 #include "train/micro_batches.h"
 #include "train/phases.h"
+#include "train/policy_update.h"
 #include "train/prompt_source.h"
 #include "train/session.h"
 
@@ -50,7 +51,7 @@ config::RunConfig with_strategy(const config::RunConfig& config, const std::stri
 // The model without values, and prompts for it.
 class Planner {
  public:
-  Planner(const config::RunConfig& config, std::vector<data::Sample> samples)
+  Planner(const config::RunConfig& config, SharedSamples samples)
       : config_(config),
         process_(current_memory().value_or(0) + kKernelCode),
         registry_(open_registry(config.plugins)) {
@@ -163,7 +164,8 @@ class Planner {
     out.with_reference = config_.objective.beta != 0;
     out.base_is_reference = adapter.base_is_reference() || config_.objective.reference == "base";
     const std::string& source = config_.objective.old_logprobs;
-    out.scores_old = source == "recompute" || (source == "auto" && config_.train.num_mini_batches > 1) ||
+    const auto mini_batches = static_cast<std::size_t>(config_.train.num_mini_batches);
+    out.scores_old = (source != "rollout" && needs_old_first(source, mini_batches)) ||
                      config_.objective.top_entropy_quantile < 1.0;
     return out;
   }
@@ -201,9 +203,9 @@ std::vector<Combination> combinations(const config::RunConfig& config) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const config::RunConfig& config, std::vector<data::Sample> samples,
+MemoryPlan plan_memory(const config::RunConfig& config, const SharedSamples& samples,
                        const PlanOptions& options) {
-  Planner planner(config, std::move(samples));
+  Planner planner(config, samples);
   MemoryPlan plan = planner.describe();
   const config::CheckpointPolicyConfig& policy = config.checkpoint_policy;
   plan.cells.push_back(planner.cell({config.peft.strategy, config}, policy, options));
@@ -223,8 +225,7 @@ MemoryPlan plan_memory(const config::RunConfig& config, std::vector<data::Sample
   return plan;
 }
 
-std::optional<MemoryPlan> predict_memory(const config::RunConfig& config,
-                                         const std::vector<data::Sample>& samples) {
+std::optional<MemoryPlan> predict_memory(const config::RunConfig& config, const SharedSamples& samples) {
   try {
     return plan_memory(config, samples, {});
   } catch (const adapt::NeedsCalibration& error) {

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "config/run_config.h"
-#include "data/sample.h"
 #include "memory/estimate.h"
+#include "train/prompt_source.h"
 
 namespace graft::train {
 
@@ -48,12 +48,12 @@ struct MemoryPlan {
 // Reads the configuration, the headers of the weights' files and the first prompts of `samples`; neither weights nor activations are
 // allocated. Completions are taken at their full length. UserError as a run gives it for the configured combination; others that
 // cannot be estimated say so in their cell. Control thread.
-[[nodiscard]] MemoryPlan plan_memory(const config::RunConfig& config, std::vector<data::Sample> samples,
+[[nodiscard]] MemoryPlan plan_memory(const config::RunConfig& config, const SharedSamples& samples,
                                      const PlanOptions& options);
 
 // The configured combination alone, beside a run: nothing, and a line in the log, where it cannot be estimated.
 [[nodiscard]] std::optional<MemoryPlan> predict_memory(const config::RunConfig& config,
-                                                       const std::vector<data::Sample>& samples);
+                                                       const SharedSamples& samples);
 
 // memory/PHASE_predicted_gib beside each memory/PHASE_gib of `row`.
 void add_predictions(nlohmann::ordered_json& row, const MemoryPlan& plan);

@@ -125,12 +125,14 @@ void PolicyUpdate::score_reference(Experience& experience) {
   }
 }
 
+bool needs_old_first(const std::string& old_logprobs, std::size_t mini_batches) {
+  return old_logprobs == "recompute" || old_logprobs == "rollout" ||
+         (old_logprobs == "auto" && mini_batches > 1);
+}
+
 void PolicyUpdate::score_old(Experience& experience) const {
   const std::string& source = config_.objective.old_logprobs;
-  // The first optimizer step of a rollout is on-policy; with one mini-batch its pass gives all old log-probabilities.
-  const bool is_needed = source == "recompute" || source == "rollout" ||
-                         (source == "auto" && experience.mini_batches.size() > 1);
-  if (!is_needed) return;
+  if (!needs_old_first(source, experience.mini_batches.size())) return;
   const at::NoGradGuard no_grad;
   objective::LogprobOptions options;
   options.pass.allow_recompute = false;

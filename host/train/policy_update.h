@@ -3,7 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "adapt/adapter.h"
@@ -26,6 +28,10 @@ struct UpdateResult {
   // One a micro-batch, flat over its scored tokens, without autograd; float32.
   std::vector<at::Tensor> logprobs, entropies;
 };
+
+// Whether old log-probabilities take a pass of their own, or are taken from the rollout, before the first of `mini_batches` optimizer
+// steps. That step is on-policy, so with one mini-batch its own pass gives them all.
+[[nodiscard]] bool needs_old_first(const std::string& old_logprobs, std::size_t mini_batches);
 
 // The forward and backward passes of the update. Control thread only; the objects given must outlive it.
 class PolicyUpdate {

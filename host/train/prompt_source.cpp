@@ -13,14 +13,19 @@ namespace graft::train {
 using support::cat;
 
 PromptSource::PromptSource(const model::Model& model, const config::DataConfig& options,
-                           std::vector<data::Sample> samples, std::uint64_t seed)
+                           SharedSamples samples, std::uint64_t seed)
     : model_(model),
       options_(options),
       samples_(std::move(samples)),
-      order_(samples_.size(), seed, options.shuffle) {}
+      order_(samples_->size(), seed, options.shuffle) {}
+
+PromptSource::PromptSource(const model::Model& model, const config::DataConfig& options,
+                           std::vector<data::Sample> samples, std::uint64_t seed)
+    : PromptSource(model, options, std::make_shared<const std::vector<data::Sample>>(std::move(samples)),
+                   seed) {}
 
 PromptItem PromptSource::at(std::size_t index) const {
-  const data::Sample& sample = samples_.at(index);
+  const data::Sample& sample = samples_->at(index);
   std::vector<image::Image> images;
   std::vector<std::string> names;
   for (const auto& file : sample.images) {
@@ -48,7 +53,7 @@ std::optional<PromptItem> PromptSource::usable(std::size_t index) const {
   try {
     return at(index);
   } catch (const support::UserError& error) {
-    const std::string message = cat(samples_[index].where(), ": ", error.what());
+    const std::string message = cat((*samples_)[index].where(), ": ", error.what());
     if (options_.strict) throw support::UserError(message);
     if (told_.insert(index).second) support::log_warn(cat("sample skipped: ", message));
     return std::nullopt;
@@ -66,7 +71,7 @@ std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* posi
       failures = 0;
       continue;
     }
-    if (++failures >= samples_.size()) {
+    if (++failures >= samples_->size()) {
       throw support::UserError("no sample of the data set can be used; see the warnings above");
     }
     ++*skipped;
@@ -75,7 +80,7 @@ std::vector<PromptItem> PromptSource::draw(std::size_t count, std::int64_t* posi
 }
 
 bool PromptSource::has_images() const {
-  return std::any_of(samples_.begin(), samples_.end(),
+  return std::any_of(samples_->begin(), samples_->end(),
                      [](const data::Sample& sample) { return !sample.images.empty(); });
 }
 

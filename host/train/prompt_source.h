@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <vector>
@@ -20,12 +21,17 @@ struct PromptItem {
   model::Prompt prompt;
 };
 
+// Samples that several sources draw from.
+using SharedSamples = std::shared_ptr<const std::vector<data::Sample>>;
+
 // Turns samples into prompts, in a seeded order that does not depend on batch sizes. A sample that cannot be used (its
 // image is corrupt, its prompt too long) is skipped with a warning and counted, or is an error under data.strict. One
 // thread.
 class PromptSource {
  public:
   // `samples` must not be empty (UserError). `model` outlives the source.
+  PromptSource(const model::Model& model, const config::DataConfig& options, SharedSamples samples,
+               std::uint64_t seed);
   PromptSource(const model::Model& model, const config::DataConfig& options,
                std::vector<data::Sample> samples, std::uint64_t seed);
 
@@ -37,13 +43,13 @@ class PromptSource {
   [[nodiscard]] PromptItem at(std::size_t index) const;
   // The same, but nothing for a bad sample, with one warning a sample, unless data.strict makes it an error.
   [[nodiscard]] std::optional<PromptItem> usable(std::size_t index) const;
-  [[nodiscard]] std::size_t size() const { return samples_.size(); }
+  [[nodiscard]] std::size_t size() const { return samples_->size(); }
   [[nodiscard]] bool has_images() const;  // any sample
 
  private:
   const model::Model& model_;
   config::DataConfig options_;
-  std::vector<data::Sample> samples_;
+  SharedSamples samples_;
   mutable data::EpochOrder order_;      // caches one epoch's permutation
   mutable std::set<std::size_t> told_;  // bad samples that were warned of
 };

@@ -223,10 +223,10 @@ void attach(Session& session, const config::RunConfig& config, const PromptSourc
 void run_grpo(const config::LoadedConfig& given) {
   auto [dataset, loaded] = start_run(given, config::kTrain);
   const config::RunConfig& config = loaded.config;
-  const std::optional<MemoryPlan> predicted = predict_memory(config, dataset.samples);
+  const auto samples = std::make_shared<const std::vector<data::Sample>>(std::move(dataset.samples));
+  const std::optional<MemoryPlan> predicted = predict_memory(config, samples);
   Session session = open_training(config, /*with_rewards=*/true);
-  const PromptSource prompts(*session.model, config.data, std::move(dataset.samples),
-                             static_cast<std::uint64_t>(config.seed));
+  const PromptSource prompts(*session.model, config.data, samples, static_cast<std::uint64_t>(config.seed));
   attach(session, config, prompts, config::kTrain);
   apply_checkpoint_policy(session, config,
                           pass_size(config, prompts, config.train.prompts_per_micro_batch(),

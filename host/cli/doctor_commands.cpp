@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/config_arguments.h"
+#include "cli/jsonl_stream.h"
 #include "cli/recorded_completions.h"
 #include "config/run_config.h"
 #include "doctor/grads.h"
@@ -54,7 +55,10 @@ monitor::Monitor open_monitor(const RunOptions& options, const std::vector<nlohm
   for (const auto& row : rows) is_grpo = is_grpo || row.contains("reward");
   const auto loaded = config::load_run_config(config_file.string(), options.overrides,
                                               is_grpo ? config::kTrain : config::kSft);
-  return {loaded.config.monitor, monitor::facts_of(loaded.config)};
+  monitor::RunFacts facts = monitor::facts_of(loaded.config);
+  facts.is_adapter = fs::exists(fs::path(options.path) / "layer_changes.jsonl") ||
+                     fs::exists(fs::path(options.path) / "adapter");
+  return {loaded.config.monitor, std::move(facts)};
 }
 
 void run_doctor(const RunOptions& options) {
@@ -95,22 +99,7 @@ void list_rules() {
 RecordedCompletions read_completions(const std::string& file) {
   RecordedCompletions completions;
   std::istringstream lines(support::read_file(file));
-  std::size_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (line.empty()) continue;
-    const auto row = nlohmann::json::parse(line, nullptr, false);
-    if (!row.is_object()) {
-      throw support::UserError(cat(file, ':', number,
-                                   ": not a JSON object; expected one with \"completion\", as in the "
-                                   "completions.jsonl of a run"));
-    }
-    try {
-      completions.add(row);
-    } catch (const support::UserError& error) {
-      throw support::UserError(cat(file, ':', number, ": ", error.what()));
-    }
-  }
+  for_each_row(lines, file, [&](const nlohmann::json& row) { completions.add(row); });
   return completions;
 }
 

@@ -15,22 +15,28 @@ std::string dump_line(const nlohmann::ordered_json& row) {
   return row.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-void for_each_line(const std::function<nlohmann::ordered_json(const nlohmann::json&)>& answer) {
+void for_each_row(std::istream& in, const std::string& name,
+                  const std::function<void(const nlohmann::json&)>& use) {
   std::int64_t number = 0;
-  for (std::string line; std::getline(std::cin, line);) {
+  for (std::string line; std::getline(in, line);) {
     ++number;
     if (support::trim(line).empty()) continue;
     const nlohmann::json row = nlohmann::json::parse(line, nullptr, false);
     if (!row.is_object()) {
       throw support::UserError(
-          cat("stdin:", number, ": expected one JSON object a line, found ", line.substr(0, 80)));
+          cat(name, ':', number, ": not a JSON object; expected one a line, found ", line.substr(0, 80)));
     }
     try {
-      std::cout << dump_line(answer(row)) << std::flush;
+      use(row);
     } catch (const support::UserError& error) {
-      throw support::UserError(cat("stdin:", number, ": ", error.what()));
+      throw support::UserError(cat(name, ':', number, ": ", error.what()));
     }
   }
+}
+
+void for_each_line(const std::function<nlohmann::ordered_json(const nlohmann::json&)>& answer) {
+  for_each_row(std::cin, "stdin",
+               [&](const nlohmann::json& row) { std::cout << dump_line(answer(row)) << std::flush; });
 }
 
 std::string text_member(const nlohmann::json& row, const std::string& key) {

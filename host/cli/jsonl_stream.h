@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <istream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,6 +14,11 @@ namespace graft::cli {
 
 // One line of JSONL, newline included; text that is not UTF-8 is written with replacement characters.
 [[nodiscard]] std::string dump_line(const nlohmann::ordered_json& row);
+
+// Reads JSON objects, one a line (empty lines are skipped). UserError naming the line, as "NAME:LINE", for anything that is not an
+// object, and for the UserErrors of `use`.
+void for_each_row(std::istream& in, const std::string& name,
+                  const std::function<void(const nlohmann::json&)>& use);
 
 // Reads JSON objects from stdin, one a line (empty lines are skipped), and writes what `answer` returns for each to stdout, in
 // order. UserError naming the line for anything that is not an object.

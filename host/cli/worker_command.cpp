@@ -3,13 +3,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "cli/commands.h"
 #include "plugin/registry.h"
 #include "rewards/scorer.h"
 #include "rewards/wire.h"
+#include "support/child_process.h"
 #include "support/error.h"
 #include "train/session.h"
 
@@ -31,29 +34,16 @@ bool write_line(const json& message) {
   return true;
 }
 
-class Lines {
- public:
-  // False at the end.
-  bool next(std::string& line) {
-    while (true) {
-      if (const std::size_t end = buffer_.find('\n', searched_); end != std::string::npos) {
-        line = buffer_.substr(0, end);
-        buffer_.erase(0, end + 1);
-        searched_ = 0;
-        return true;
-      }
-      searched_ = buffer_.size();
-      char block[65536];
-      const ssize_t n = read(kHost, block, sizeof(block));
-      if (n == 0 || (n < 0 && errno != EINTR)) return false;
-      if (n > 0) buffer_.append(block, static_cast<std::size_t>(n));
-    }
+// The next line of the host; nothing at the end.
+std::optional<std::string> read_line(support::LineBuffer& buffer) {
+  while (true) {
+    if (std::optional<std::string> line = buffer.next()) return line;
+    char block[65536];
+    const ssize_t n = read(kHost, block, sizeof(block));
+    if (n == 0 || (n < 0 && errno != EINTR)) return std::nullopt;
+    if (n > 0) buffer.append({block, static_cast<std::size_t>(n)});
   }
-
- private:
-  std::string buffer_;
-  std::size_t searched_ = 0;
-};
+}
 
 // Item by item unless the reward looks at the whole batch, so that the host knows which one it was at.
 void answer(rewards::Scorer& scorer, const json& request) {
@@ -72,13 +62,13 @@ void answer(rewards::Scorer& scorer, const json& request) {
 }
 
 void run_worker() {
-  Lines lines;
-  std::string line;
-  if (!lines.next(line)) throw support::UserError("graft reward-worker is started by graft itself");
+  support::LineBuffer buffer;
+  std::optional<std::string> line = read_line(buffer);
+  if (!line) throw support::UserError("graft reward-worker is started by graft itself");
   std::unique_ptr<plugin::Registry> registry;
   std::unique_ptr<rewards::Scorer> scorer;
   try {
-    const json hello = json::parse(line);
+    const json hello = json::parse(*line);
     registry = train::open_registry({hello.at("library").get<std::string>()});
     rewards::RewardSpec spec;
     spec.name = hello.at("name").get<std::string>();
@@ -89,7 +79,7 @@ void run_worker() {
     return;
   }
   write_line(rewards::description_json(scorer->description(), scorer->params()));
-  while (lines.next(line)) answer(*scorer, json::parse(line));
+  while ((line = read_line(buffer))) answer(*scorer, json::parse(*line));
 }
 
 }  // namespace

@@ -52,6 +52,18 @@ constexpr int kNotStarted = 127;  // exit code, as shells have it
 
 }  // namespace
 
+std::optional<std::string> LineBuffer::next() {
+  const std::size_t end = text_.find('\n', searched_);
+  if (end == std::string::npos) {
+    searched_ = text_.size();
+    return std::nullopt;
+  }
+  std::string line = text_.substr(0, end);
+  text_.erase(0, end + 1);
+  searched_ = 0;
+  return line;
+}
+
 ChildProcess::ChildProcess(const std::vector<std::string>& arguments, std::uint64_t max_data_bytes) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
@@ -111,17 +123,11 @@ bool ChildProcess::send(std::string_view line, Clock::time_point deadline) {
 std::optional<std::string> ChildProcess::receive(Clock::time_point deadline) {
   if (pid_ < 0) return std::nullopt;
   while (true) {
-    if (const std::size_t line_end = received_.find('\n', searched_); line_end != std::string::npos) {
-      std::string line = received_.substr(0, line_end);
-      received_.erase(0, line_end + 1);
-      searched_ = 0;
-      return line;
-    }
-    searched_ = received_.size();
+    if (std::optional<std::string> line = received_.next()) return line;
     char block[65536];
     const ssize_t got = recv(socket_, block, sizeof(block), 0);
     if (got > 0) {
-      received_.append(block, static_cast<std::size_t>(got));
+      received_.append({block, static_cast<std::size_t>(got)});
     } else if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       if (!wait(POLLIN, deadline)) return std::nullopt;
     } else if (got == 0 || errno != EINTR) {

@@ -13,6 +13,18 @@
 
 namespace graft::support {
 
+// Lines out of blocks of text.
+class LineBuffer {
+ public:
+  void append(std::string_view block) { text_ += block; }
+  // The next whole line, without its end; nothing until there is one.
+  [[nodiscard]] std::optional<std::string> next();
+
+ private:
+  std::string text_;
+  std::size_t searched_ = 0;  // of text_, without an end of line
+};
+
 // Starts a program and talks to it over a socket that the program has as file descriptor 3, so that whatever it prints stays
 // out of the way (its stdout and stderr are this process's stderr). It gets no signals of the terminal, ends with this
 // object, and when this process dies. One thread at a time.
@@ -41,8 +53,7 @@ class ChildProcess {
   int socket_ = -1;
   pid_t pid_ = -1;
   bool timed_out_ = false;
-  std::string received_;
-  std::size_t searched_ = 0;  // of received_, without an end of line
+  LineBuffer received_;
 };
 
 }  // namespace graft::support
